@@ -1,0 +1,69 @@
+"""What every command shares at the terminal: errors in one line, notes on stderr, tables and progress."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caffe2torch.errors import CaffeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Commands(click.Group):
+    """A click group that answers with one line on stderr instead of a traceback.
+
+    Exit codes: 0 all done; 1 a CaffeError, a full disk, a refused permission or Ctrl-C (130); 2 wrong usage.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CaffeError as error:
+            raise Failure(str(error)) from error
+        except KeyboardInterrupt:
+            note("interrupted: nothing was left half-written")
+            ctx.exit(130)
+        except BrokenPipeError:
+            # The reader of our output (head, less) has gone: be quiet, also at interpreter exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+        except MemoryError as error:
+            raise Failure("not enough memory for this") from error
+        except OSError as error:
+            raise Failure(in_words(error)) from error
+
+
+class Failure(click.ClickException):
+    """Printed as ``error: …`` on stderr, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"error: {self.format_message()}", err=True)
+
+
+def in_words(error: OSError) -> str:
+    """An operating system's error as what, where and what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{where}the disk is full; nothing was left half-written"
+    return f"{where}{error.strerror or error}"
+
+
+def note(text: str) -> None:
+    """Print one line on stderr: progress, assumptions, what was dropped."""
+    click.echo(text, err=True)
+
+
+def console(stderr: bool = False) -> Console:
+    """A rich console; plain text when the stream is not a terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
