@@ -1,0 +1,167 @@
+"""Pictures from disk as arrays: the one reader that training and prediction share, so that both see the same pixels."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from caffe2torch.errors import DataError
+
+JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k"}
+PLAIN_SUFFIXES = {".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+PICTURE_SUFFIXES = frozenset({".png", ".apng", ".gif", ".webp", ".avif"} | JPEG_SUFFIXES | PLAIN_SUFFIXES)
+
+# What Pillow may try. Not among them: what starts a program (EPS) or has no mark to be known by (TGA).
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+# EXIF orientation (CIPA DC-008, tag 0x0112) -> what turns the stored picture upright.
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow warns of sizes (we have our own limit, and it is an error) and of odd metadata that we do not use.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def load_picture(path: Path, size: tuple[int, int] | None = None, max_pixels: int = 100_000_000) -> np.ndarray:
+    """One picture as uint8 (height, width, 3) RGB, upright, values 0..255.
+
+    EXIF's orientation is applied; what is transparent is laid on white; 16-bit grey is scaled to 8 bits; of an
+    animation the first frame is taken. ``size`` is (height, width): the whole picture is resized to it, bicubic with
+    antialiasing (Pillow's), aspect not kept. Colour profiles are not applied.
+
+    Raises DataError, naming file and reason, for a file that is missing, not to be read, empty, not a picture,
+    damaged or truncated, or whose header claims more than ``max_pixels`` pixels (nothing is decoded then).
+    """
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a folder; a pipe or device, which might never end
+            raise DataError(f"{path}: not a file")
+        with open(path, "rb") as file:
+            picture = _decode(path, file, max_pixels)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if size is not None:
+        height, width = size
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return np.array(picture)
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """The pictures under a folder and its subfolders, sorted; a file is given back as it is, whatever its suffix.
+
+    In folders, pictures are known by suffix (PICTURE_SUFFIXES, case does not matter). Hidden files and folders and
+    ``__MACOSX`` are left out. Links are followed, every real folder is entered once, so a loop of links ends.
+    Raises DataError if the path does not exist or a folder cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not os.path.lexists(path):
+            raise DataError(f"{path}: no such file or folder")
+        return [path]
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for folder, names, files in os.walk(path, onerror=_cannot_list, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in entered:
+            names.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        names[:] = sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+        found += [
+            Path(folder, name)
+            for name in files
+            if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _cannot_list(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _decode(path: Path, file: object, max_pixels: int) -> Image.Image:
+    """The file's first picture, upright and in mode RGB."""
+    try:
+        with Image.open(file, formats=_formats()) as image:  # type: ignore[arg-type]
+            _check_size(path, image, max_pixels)
+            image.load()
+            return _rgb(path, _upright(image))
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {error} (a decompression bomb?)") from error
+    except UnidentifiedImageError as error:
+        if os.path.getsize(path) == 0:
+            raise DataError(f"{path}: the file is empty") from error
+        raise DataError(f"{path}: not a picture, or damaged, or not one of {', '.join(_formats())}") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files: struct.error, IndexError, …
+        raise DataError(f"{path}: damaged or truncated: {error or type(error).__name__}") from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this build of Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise DataError(
+            f"{path}: {width} x {height} pixels are more than the limit of {max_pixels} (a decompression bomb?)"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except (
+        SyntaxError,
+        ValueError,
+        LookupError,
+        struct.error,
+    ):  # a damaged EXIF block in a sound picture: shown as it is stored, as viewers do
+        orientation = 1
+    method = UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _rgb(path: Path, image: Image.Image) -> Image.Image:
+    """Any mode of Pillow as RGB; transparent pixels on white."""
+    if image.mode.startswith("I"):
+        return _from_16_bits(path, image)
+    if image.mode == "F":
+        raise DataError(f"{path}: floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_16_bits(path: Path, image: Image.Image) -> Image.Image:
+    """Grey 0..65535 (modes I;16, I;16B, and I as PNG and PGM give it) to 0..255, rounded."""
+    grey = np.array(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 65535:
+        raise DataError(f"{path}: 32-bit pixels have no fixed range; save it with 8 or 16 bits")
+    eight = ((grey + 128) // 257).astype(np.uint8)
+    if isinstance(clear := image.info.get("transparency"), int):
+        eight[grey == clear] = 255
+    return Image.fromarray(eight).convert("RGB")
