@@ -1,0 +1,40 @@
+"""The messages of proto/caffe.proto, in a descriptor pool of their own.
+
+No generated code: the compiled descriptor (caffe.binpb) is handed to whatever protobuf runtime is installed, 4.25 or
+later. Nothing is put into the default pool, so another caffe_pb2 may live in the same process.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+DESCRIPTOR = Path(__file__).with_name("caffe.binpb")
+
+
+@cache
+def pool() -> DescriptorPool:
+    """The pool that holds package ``caffe`` and nothing else."""
+    own = DescriptorPool()
+    for file in FileDescriptorSet.FromString(DESCRIPTOR.read_bytes()).file:
+        own.AddSerializedFile(file.SerializeToString())
+    return own
+
+
+@cache
+def message(name: str) -> type[Message]:
+    """The class of a message, such as ``message("NetParameter")``; KeyError if proto/caffe.proto has none of that name."""
+    return GetMessageClass(pool().FindMessageTypeByName(f"caffe.{name}"))
+
+
+@cache
+def parameters(name: str = "LayerParameter") -> dict[str, Descriptor]:
+    """The ``*_param`` fields of a layer message: field name -> descriptor of the field's message."""
+    fields = message(name).DESCRIPTOR.fields
+    return {field.name: field.message_type for field in fields if field.name.endswith("_param")}
