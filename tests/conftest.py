@@ -1,0 +1,36 @@
+"""Fixtures for all tests: the golden corpus, the shared material, seeds, and threads that fit a small machine."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # read by torch and onnxruntime when they are first imported
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """tests/golden: a folder per case, made with real Caffe."""
+    return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder ``shared`` beside the checkout: real models and pictures that are not ours to publish."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("no ../shared beside the checkout")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test starts from the same random state; one that uses torch seeds that itself."""
+    random.seed(0)
+    np.random.seed(0)
