@@ -1,0 +1,132 @@
+"""The command `onnx`: one-file models out of training runs, and what they see in pictures. Never imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from caffe2torch.errors import DataError, ModelError
+from caffe2torch.terminal import Commands, note
+
+if TYPE_CHECKING:
+    from finetune.predict import Prediction
+
+RUN = Path("runs/finetune")
+MODEL = RUN / "model.onnx"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def onnx_main() -> None:
+    """Export trained models to single ONNX files, and use them on pictures."""
+
+
+@onnx_main.command()
+@click.argument("run", type=click.Path(path_type=Path), default=RUN)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: RUN/model.onnx]")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def export(run: Path, output: Path | None, force: bool) -> None:
+    """Make one ONNX file of the training run RUN (default: runs/finetune).
+
+    Weights, preprocessing and class names are inside: it takes uint8 RGB pictures and gives probabilities.
+    """
+    from finetune.export import export_run
+
+    click.echo(export_run(run, output, force))
+
+
+@onnx_main.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-m", "--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="A file of onnx export."
+)
+@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes told of a picture.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+    help="jsonl and csv come line by line while the work goes on.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write instead of stdout.")
+@click.option("--provider", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="For decoding and for the model.  [default: one a core]")
+def predict(
+    paths: tuple[Path, ...],
+    model: Path,
+    top_k: int,
+    form: str,
+    output: Path | None,
+    provider: str,
+    batch_size: int,
+    threads: int | None,
+) -> None:
+    """Classify pictures: files, and all pictures under folders.
+
+    A picture that cannot be read is reported in its place, the others are done, and the exit code is 1.
+    """
+    from finetune import formats
+    from finetune.predict import list_pictures
+    from finetune.predict import predict as classify
+    from finetune.runtime import open_model
+
+    if model.is_dir():
+        model = model / MODEL.name
+    if not model.exists():
+        raise ModelError(f"{model}: no such file; `finetune train` makes a run, `onnx export RUN` makes its model.onnx")
+    pictures = list_pictures(paths)
+    with _stream(output) as stream:
+        session = open_model(model, provider, threads)
+        note(str(session))
+        unread: list[Prediction] = []
+        predictions = classify(session, pictures, top_k, batch_size, threads)
+        predictions = _watched(predictions, len(pictures), unread, _progress_fits(form, stream))
+        if form == "table" and stream.isatty():
+            formats.print_table(predictions)
+        else:
+            for text in formats.TEXT[form](predictions):
+                stream.write(text.encode("utf-8", "backslashreplace"))  # a stray byte in a file's name: as \udcXX
+                stream.flush()
+    if unread:
+        first = formats.printable(f"{unread[0].path}: {unread[0].error}")
+        more = "" if len(pictures) == 1 else f" ({len(unread)} of {len(pictures)} pictures could not be read)"
+        raise DataError(first + more)
+
+
+@contextlib.contextmanager
+def _stream(output: Path | None) -> Iterator[BinaryIO]:
+    """Where the results go: stdout, or a file that is there whole or not at all."""
+    from finetune.output import whole_file
+
+    if output is None or str(output) == "-":
+        yield click.get_binary_stream("stdout")
+        return
+    with whole_file(output) as place, open(place, "wb") as file:
+        yield file
+
+
+def _progress_fits(form: str, stream: BinaryIO) -> bool:
+    """A progress bar only on a terminal, and only where no results scroll through it."""
+    return sys.stderr.isatty() and (form == "table" or not stream.isatty())
+
+
+def _watched(
+    predictions: Iterable[Prediction], total: int, unread: list[Prediction], progress: bool
+) -> Iterator[Prediction]:
+    """The same predictions; those with an error are gathered in ``unread``."""
+    if progress:
+        from rich.progress import track
+
+        from caffe2torch.terminal import console
+
+        predictions = track(predictions, "predict", total, console=console(stderr=True), transient=True)
+    for prediction in predictions:
+        if prediction.error is not None:
+            unread.append(prediction)
+        yield prediction

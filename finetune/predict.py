@@ -1,0 +1,123 @@
+"""Classify pictures: decoding in threads while the model runs, in batches, in the order of the input."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from caffe2torch.errors import DataError, ModelError
+from finetune.data.pictures import find_pictures, load_picture
+from finetune.runtime import Session
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of one picture, best first, with their probabilities; or why there are none."""
+
+    path: Path
+    classes: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+
+def list_pictures(paths: Sequence[Path]) -> list[Path | Prediction]:
+    """All files to classify: a path that is no folder as it is, a folder's pictures in its place.
+
+    A folder without pictures, or that cannot be read, is a Prediction with that ``error``. Raises DataError if there
+    is nothing but empty folders. Whether the files can be read is seen later.
+    """
+    pictures: list[Path | Prediction] = []
+    for path in paths:
+        try:
+            found = find_pictures(path) if path.is_dir() else [path]
+            pictures += found or [Prediction(path, error="no pictures in this folder")]
+        except DataError as error:
+            pictures.append(Prediction(path, error=_reason(path, error)))
+    if all(isinstance(picture, Prediction) for picture in pictures):
+        raise DataError("; ".join(f"{picture.path}: {picture.error}" for picture in pictures))
+    return pictures
+
+
+def predict(
+    session: Session,
+    pictures: Iterable[Path | Prediction],
+    top_k: int = 5,
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> Iterator[Prediction]:
+    """Classify pictures; one Prediction each, in the order given, as soon as its batch is done.
+
+    A picture that cannot be read gives a Prediction with ``error`` in its place, and a Prediction among ``pictures``
+    (of list_pictures) comes out where it stands. ``top_k`` larger than the number of
+    classes gives all of them. ``workers``: threads that decode, None: one for each core. At most three batches of
+    decoded pictures are in memory. Raises ModelError if the model fails.
+    """
+    batch: list[tuple[Path, np.ndarray] | Prediction] = []
+    for read in _read_ahead(pictures, session.info.size, workers or cores(), 2 * batch_size):
+        batch.append(read)
+        if len(batch) == batch_size:
+            yield from _classify(session, batch, top_k)
+            batch = []
+    yield from _classify(session, batch, top_k)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read_ahead(
+    pictures: Iterable[Path | Prediction], size: tuple[int, int], workers: int, ahead: int
+) -> Iterator[tuple[Path, np.ndarray] | Prediction]:
+    """Every path with its picture (uint8, height, width, 3), or what says why it cannot be read, in order."""
+    pool = ThreadPoolExecutor(workers, "decode")
+    waiting: deque[Future[tuple[Path, np.ndarray] | Prediction]] = deque()
+    try:
+        for picture in pictures:
+            waiting.append(pool.submit(_read, picture, size))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(picture: Path | Prediction, size: tuple[int, int]) -> tuple[Path, np.ndarray] | Prediction:
+    if isinstance(picture, Prediction):
+        return picture
+    try:
+        return picture, load_picture(picture, size)
+    except DataError as error:
+        return Prediction(picture, error=_reason(picture, error))
+
+
+def _reason(path: Path, error: DataError) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _classify(session: Session, batch: list[tuple[Path, np.ndarray] | Prediction], top_k: int) -> Iterator[Prediction]:
+    pictures = [read[1] for read in batch if not isinstance(read, Prediction)]
+    probabilities = iter(session.probabilities(np.stack(pictures))) if pictures else iter(())
+    for read in batch:
+        if isinstance(read, Prediction):
+            yield read
+        else:
+            yield Prediction(read[0], _best(session.info.classes, next(probabilities), top_k))
+
+
+def _best(classes: Sequence[str], probabilities: np.ndarray, top_k: int) -> tuple[tuple[str, float], ...]:
+    """The ``top_k`` most probable (class, probability), best first; of equals the first class first."""
+    scores = probabilities.astype(np.float64)
+    total = scores.sum()
+    if total > 1:  # by the rounding of float32; nobody should meet a sum above 1
+        if total > 1.001:
+            raise ModelError(f"the model's probabilities sum to {total:.4f}, not to 1")
+        scores *= (1 - 1e-12) / total
+    best = np.argsort(-scores, kind="stable")[:top_k]
+    return tuple((classes[index], float(scores[index])) for index in best)
