@@ -105,7 +105,7 @@ def _stream(output: Path | None) -> Iterator[BinaryIO]:
     from finetune.output import whole_file
 
     if output is None or str(output) == "-":
-        yield click.get_binary_stream("stdout")
+        yield sys.stdout.buffer
         return
     with whole_file(output) as place, open(place, "wb") as file:
         yield file

@@ -189,7 +189,7 @@ def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         if not classes:
             raise ValueError("no classes")
         return ModelInfo("classifier", classes, (height, width), _string(said["recipe"]), _string(said["trunk"]))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(f"{path}: its metadata {METADATA_KEY!r} is damaged: {what}") from error
 
