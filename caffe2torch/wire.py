@@ -15,11 +15,11 @@ import numpy as np
 from caffe2torch.headers import BYTES, FIXED32, FIXED64, VARINT, Headers
 from caffe2torch.tensors import Run, TensorFile, TensorPlace, open_file
 
-# Fields of BlobProto, as (number, wire type): data and double_data, packed or not, and what else is no header.
+# Fields of BlobProto that hold numbers, packed or not, as (number, wire type): data, double_data, and their diffs.
 NUMBERS = {(5, BYTES): "<f4", (5, FIXED32): "<f4", (8, BYTES): "<f8", (8, FIXED64): "<f8"}
-DIFFS = {(6, BYTES), (6, FIXED32), (9, BYTES), (9, FIXED64), (13, BYTES)}
-RAW_DATA, RAW_DATA_TYPE = (12, BYTES), (10, VARINT)
-TAKEN_OUT = {*NUMBERS, *DIFFS, RAW_DATA}
+DIFFS = {(6, BYTES): "<f4", (6, FIXED32): "<f4", (9, BYTES): "<f8", (9, FIXED64): "<f8"}
+RAW_DATA_TYPE, RAW_DATA, RAW_DIFF = (10, VARINT), (12, BYTES), (13, BYTES)
+TYPES = NUMBERS | DIFFS | {RAW_DATA: "|u1", RAW_DIFF: "|u1"}
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2", 3: "<i4", 4: "<u4"}  # NVCaffe's DOUBLE, FLOAT, FLOAT16, INT, UINT
 
 Places = tuple[TensorPlace, ...]
@@ -127,14 +127,14 @@ def blob(headers: Headers, start: int, end: int) -> tuple[bytes, TensorPlace]:
     while position < end:
         number, wire, value, after = headers.field(position, end)
         key = (number, wire)
-        if key in TAKEN_OUT:
+        if key in TYPES:
             out += headers.copy(kept, position)
             tagged = wire != BYTES and value == position + 1
             if tagged:
                 after = headers.same_tags(position, after, end)
+            found = run(headers, position if tagged else value, after, TYPES[key], tagged)
             if key in NUMBERS:
-                dtype = NUMBERS[key]
-                runs[dtype] += run(headers, position if tagged else value, after, dtype, tagged)
+                runs[TYPES[key]] += found
             elif key == RAW_DATA:
                 raw = (value, after)
             kept = after
