@@ -1,0 +1,102 @@
+"""The Python interface: a file in, a module out; from the module to ONNX and to source."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch import onnx_model, surgery, weights
+from caffe2torch.errors import CaffeError
+from caffe2torch.graph import Graph, resolve
+from caffe2torch.net import Shape
+from caffe2torch.reader import PathLike, load_net
+from caffe2torch.torch_source import source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_serial = count(1)
+
+
+def convert(
+    caffemodel: PathLike | None = None,
+    prototxt: PathLike | None = None,
+    drop: Sequence[str] = (),
+    outputs: Sequence[str] | None = None,
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+    stages: Sequence[str] = (),
+    level: int = 0,
+    phase: str = "TEST",
+) -> nn.Module:
+    """Convert a Caffe net into an ordinary torch module, in eval mode.
+
+    ``caffemodel``: weights; None fills them as the prototxt says, seeded. ``prototxt``: None takes the net inside the
+    caffemodel in its deploy form. ``drop``: globs of layers to leave out, with all that only they feed. ``outputs``:
+    blobs to give, in this order; None: those that nothing consumes. ``input_shape``: a shape, or {blob: shape}, over
+    what the net says.
+
+    The module takes float32 tensors in the order of ``module.input_names`` and gives one, or a tuple in the order of
+    ``module.output_names``. Raises CaffeError for every fault of the files or the net.
+    """
+    net = load_net(caffemodel, prototxt, phase=phase, stages=stages, level=level)
+    if drop:
+        net, _ = surgery.drop(net, [drop] if isinstance(drop, str) else drop)
+    graph = resolve(net, outputs, input_shape)
+    return build(graph, weights.state_dict(graph))
+
+
+def build(graph: Graph, state: Mapping[str, np.ndarray]) -> nn.Module:
+    """An instance of the very class that ``to_source`` shows, holding ``state``'s arrays, in eval mode."""
+    import torch
+
+    with torch.device("meta"):
+        module = model_class(graph)()
+    # num_batches_tracked is int64, everything else float32.
+    tensors = {name: torch.from_numpy(np.require(array, requirements="CW")) for name, array in state.items()}
+    module.load_state_dict(tensors, strict=True, assign=True)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in tensors)
+    return module.eval()
+
+
+def model_class(graph: Graph) -> Any:
+    """The printed class, compiled; tracebacks show its source."""
+    text = source(graph)
+    filename = f"<caffe2torch model {next(_serial)}>"
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    namespace: dict[str, Any] = {"__name__": "caffe2torch_model"}
+    exec(compile(text, filename, "exec"), namespace)
+    model = namespace["Model"]
+    model.graph = graph
+    return model
+
+
+def graph_of(module: nn.Module) -> Graph:
+    """The graph a module was made from; CaffeError for a module that ``convert`` did not make."""
+    graph = getattr(type(module), "graph", None)
+    if not isinstance(graph, Graph):
+        raise CaffeError(f"{type(module).__name__} is not a module made by caffe2torch.convert")
+    return graph
+
+
+def to_onnx(module: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a converted module with its present weights as ONNX (opset 17, one file under 2 GB).
+
+    Inputs and outputs are named as in Caffe; axis 0 is symbolic where the net allows any batch size.
+    """
+    onnx_model.save(graph_of(module), state_of(module), path)
+
+
+def to_source(module: nn.Module) -> str:
+    """The Python source of a converted module: class Model, which loads the module's state_dict."""
+    return source(graph_of(module))
+
+
+def state_of(module: nn.Module) -> dict[str, np.ndarray]:
+    """A module's state_dict as numpy arrays."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,77 @@
+"""Weights without a file: Caffe's fillers, seeded. Formulas: BVLC Caffe, include/caffe/filler.hpp."""
+
+from __future__ import annotations
+
+from math import ceil, prod, sqrt
+
+import numpy as np
+
+from caffe2torch.net import Fields, Shape
+
+
+def fill(filler: Fields | float, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    """float32 values of ``shape``; a number fills with itself. ValueError for an unknown or impossible filler."""
+    if isinstance(filler, (int, float)):
+        return np.full(shape, filler, np.float32)
+    kind = filler.type
+    try:
+        values = _KINDS[kind](filler, shape, generator)
+    except KeyError:
+        raise ValueError(f"filler type {kind!r} is not one of Caffe's ({', '.join(_KINDS)})") from None
+    return np.ascontiguousarray(np.broadcast_to(values, shape), dtype=np.float32)
+
+
+def _constant(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    return np.asarray(filler.value)
+
+
+def _uniform(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    return generator.uniform(filler.min, filler.max, shape)
+
+
+def _gaussian(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    values = generator.normal(filler.mean, filler.std, shape)
+    if filler.sparse >= 0 and shape:
+        values *= generator.random(shape) < filler.sparse / shape[0]
+    return values
+
+
+def _positive_unitball(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    values = generator.random(shape).reshape(shape[0], -1)
+    return (values / values.sum(axis=1, keepdims=True)).reshape(shape)
+
+
+def _xavier(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    limit = sqrt(3 / _fan(filler, shape))
+    return generator.uniform(-limit, limit, shape)
+
+
+def _msra(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    return generator.normal(0, sqrt(2 / _fan(filler, shape)), shape)
+
+
+def _fan(filler: Fields, shape: Shape) -> float:
+    count = prod(shape)
+    into, out = count / shape[0], count / (shape[1] if len(shape) > 1 else shape[0])
+    return {"FAN_IN": into, "FAN_OUT": out}.get(filler.variance_norm, (into + out) / 2)
+
+
+def _bilinear(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ValueError(f"filler 'bilinear' wants square kernels of 4 axes, not {shape}")
+    width = shape[3]
+    factor = ceil(width / 2)
+    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
+    ramp = 1 - np.abs(np.arange(width) / factor - centre)
+    return np.multiply.outer(ramp, ramp)
+
+
+_KINDS = {
+    "constant": _constant,
+    "uniform": _uniform,
+    "gaussian": _gaussian,
+    "positive_unitball": _positive_unitball,
+    "xavier": _xavier,
+    "msra": _msra,
+    "bilinear": _bilinear,
+}

@@ -1,0 +1,282 @@
+"""A converted net as a folder: model.safetensors, model.py and config.json, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import caffe2torch
+from caffe2torch import known, net_json, surgery, weights
+from caffe2torch.errors import CaffeError, FileError, NetError, OutputError
+from caffe2torch.files import umask
+from caffe2torch.graph import Graph, resolve
+from caffe2torch.net import Net, Shape
+from caffe2torch.preprocess import Preprocessing
+from caffe2torch.reader import PathLike, load_net
+from caffe2torch.torch_source import source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = "caffe2torch 1"
+WEIGHTS, SOURCE, CONFIG, ONNX = "model.safetensors", "model.py", "config.json", "model.onnx"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A net with its weights and preprocessing, on disk or not yet."""
+
+    path: Path  # the folder, or the caffemodel it comes from
+    config: dict[str, Any]
+    net: Net
+    graph: Graph
+    preprocessing: Preprocessing
+    read: Callable[[], dict[str, np.ndarray]] = field(compare=False, repr=False)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The module's state_dict as numpy arrays, read now."""
+        return self.read()
+
+    def module(self) -> nn.Module:
+        """The torch module, in eval mode, with input_names and output_names."""
+        from caffe2torch.conversion import build
+
+        return build(self.graph, self.state())
+
+    def cut(self, blob: str, input_shape: tuple[int, ...] | None = None) -> Converted:
+        """The part that computes ``blob``, for inputs of ``input_shape`` if given.
+
+        NetError names the blobs there are.
+        """
+        blobs = list(dict.fromkeys(value.blob for node in self.graph.nodes for value in node.outputs))
+        if blob not in blobs:
+            raise NetError(f"{self.path}: there is no blob {blob!r}; there are {', '.join(blobs)}")
+        shapes = {value.blob: value.shape for value in self.graph.inputs}
+        if input_shape is not None:
+            shapes[self.graph.inputs[0].blob] = tuple(input_shape)
+        graph = resolve(self.net, [blob], shapes)
+        names = {id(node.layer): node.name for node in self.graph.nodes}
+        renamed = {f"{names[id(node.layer)]}.": f"{node.name}." for node in graph.nodes}
+
+        def read() -> dict[str, np.ndarray]:
+            state = {}
+            for key, array in self.read().items():
+                owner, _, name = key.partition(".")
+                if f"{owner}." in renamed:
+                    state[renamed[f"{owner}."] + name] = array
+            return state
+
+        return replace(
+            self,
+            graph=graph,
+            config={**self.config, "cut": blob},
+            preprocessing=replace(self.preprocessing, size=_size(graph)),
+            read=read,
+        )
+
+
+def from_caffemodel(
+    caffemodel: PathLike | None,
+    prototxt: PathLike | None = None,
+    *,
+    drop: Sequence[str] = (),
+    keep_all: bool = False,
+    outputs: Sequence[str] | None = None,
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+    preprocessing: Callable[[Preprocessing], Preprocessing] = lambda found: found,
+    progress: Callable[[int], None] | None = None,
+) -> Converted:
+    """Read and resolve a net; what known.py says of it is applied unless ``keep_all``. No weights are read yet."""
+    net = load_net(caffemodel, prototxt)
+    published = known.recognise(net)
+    dropped: tuple[str, ...] = ()
+    patterns = list(drop)
+    if published is not None and not keep_all and not outputs:
+        names = {layer.name for layer in net.layers}
+        patterns += [name for name in published.drop if name in names]
+    if patterns:
+        net, dropped = surgery.drop(net, patterns)
+    graph = resolve(net, outputs, input_shape)
+    found = replace(_preprocessing(net, graph, published), size=_size(graph))
+    origin = Path(os.fspath(caffemodel if caffemodel is not None else prototxt or ""))
+    config = {
+        "format": FORMAT,
+        "version": caffe2torch.__version__,
+        "name": published.name if published else net.name,
+        "source": {
+            "caffemodel": Path(os.fspath(caffemodel)).name if caffemodel is not None else None,
+            "bytes": os.stat(caffemodel).st_size if caffemodel is not None else None,
+            "prototxt": Path(os.fspath(prototxt)).name if prototxt is not None else None,
+        },
+        "dropped": [*dropped, *(name for name in graph.dropped if name not in dropped)],
+        "why": published.why if published and dropped else "",
+        "notes": list(graph.notes),
+        "finetune_size": list(published.finetune_size) if published and published.finetune_size else None,
+    }
+    return Converted(origin, config, net, graph, preprocessing(found), lambda: weights.state_dict(graph, progress))
+
+
+def _preprocessing(net: Net, graph: Graph, published: known.Known | None) -> Preprocessing:
+    """Of a known net; else what its data layer says; channel order BGR, as Caffe reads pictures."""
+    if published is not None:
+        return published.preprocessing
+    shape = graph.inputs[0].shape if graph.inputs else ()
+    found = Preprocessing("GRAY" if len(shape) == 4 and shape[1] == 1 else "BGR")
+    for entry in net.inputs:
+        if entry.blob in graph.input_names[:1] and len(entry.mean) in (0, 1, found.channels):
+            return found.of_input(entry)
+    return found
+
+
+def _size(graph: Graph) -> tuple[int, int] | None:
+    shape = graph.inputs[0].shape if graph.inputs else ()
+    return (shape[2], shape[3]) if len(shape) == 4 else None
+
+
+def load(folder: PathLike) -> Converted:
+    """Open a folder that ``save`` wrote; weights are read when asked for. FileError if it is something else."""
+    path = Path(folder)
+    config = _read_config(path)
+    try:
+        net = net_json.from_json(config["net"], str(path))
+        shapes = {blob: tuple(int(size) for size in shape) for blob, shape in config["inputs"].items()}
+        graph = resolve(net, list(config["outputs"]), shapes)
+        preprocessing = Preprocessing.from_json(config["preprocessing"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{path / CONFIG}: damaged, or not written by caffe2torch ({error!r})") from error
+    return Converted(path, config, net, graph, preprocessing, lambda: _read_weights(path / WEIGHTS, graph))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise FileError(f"{path}: no such folder; make it with `caffe2torch convert MODEL.caffemodel -o {path}`")
+    if not (path / CONFIG).is_file():
+        raise FileError(f"{path}: no {CONFIG} in it, so not a folder that `caffe2torch convert` wrote")
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path / CONFIG}: cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise FileError(f"{path / CONFIG}: not of the format {FORMAT!r}; convert the net again")
+    return config
+
+
+def _read_weights(path: Path, graph: Graph) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise FileError(f"{path}: not readable as safetensors: {error}") from error
+    for node in graph.nodes:
+        for param in node.operation.params():
+            key = f"{node.name}.{param.name}"
+            if param.name in ("weight", "bias") and key not in state:
+                raise FileError(f"{path}: has no {key}; the folder is damaged, convert the net again")
+    return state
+
+
+def open_trunk(path: PathLike, prototxt: PathLike | None = None) -> Converted:
+    """A folder from ``convert``, or a caffemodel (converted in memory). CaffeError if it is neither."""
+    given = Path(path)
+    if given.is_dir():
+        if prototxt is not None:
+            raise CaffeError(f"{given} is a converted folder: it needs no prototxt")
+        return load(given)
+    return from_caffemodel(given, prototxt)
+
+
+def save(
+    converted: Converted,
+    folder: PathLike,
+    force: bool = False,
+    onnx: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Write the folder, whole or not at all; ``check`` may look at the finished one before it takes its place.
+
+    OutputError if something is there already and ``force`` is not given.
+    """
+    from safetensors.numpy import save_file
+
+    target = Path(folder)
+    with replaced(target, force) as beside:
+        state = converted.state()
+        save_file(state, beside / WEIGHTS, metadata={"format": "pt"})
+        (beside / SOURCE).write_text(source(converted.graph), encoding="utf-8")
+        config = {**converted.config, **_described(converted)}
+        (beside / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        if onnx:
+            from caffe2torch import onnx_model
+
+            onnx_model.save(converted.graph, state, beside / ONNX)
+        _same(state, _read_weights(beside / WEIGHTS, converted.graph), target)
+        del state
+        if check is not None:
+            check(beside)
+
+
+def _described(converted: Converted) -> dict[str, Any]:
+    graph = converted.graph
+    return {
+        "inputs": {value.blob: list(value.shape) for value in graph.inputs},
+        "outputs": list(graph.output_names),
+        "batch": "any" if graph.batch else "fixed",
+        "preprocessing": converted.preprocessing.to_json(),
+        "modules": {node.name: node.layer.name for node in graph.nodes if node.operation.torch().module is not None},
+        "net": net_json.to_json(replace(graph.net, layers=tuple(node.layer for node in graph.nodes)), graph),
+    }
+
+
+def _same(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray], target: Path) -> None:
+    for key, array in written.items():
+        if not np.array_equal(array, read[key], equal_nan=True):
+            raise OutputError(f"{target}: {key} was not read back as it was written; is the disk sound?")
+
+
+@contextmanager
+def replaced(target: Path, force: bool) -> Iterator[Path]:
+    """A new folder beside ``target`` that takes its place when the block ends well, and is gone otherwise."""
+    if target.exists() and not force:
+        raise OutputError(f"{target} exists already; give another -o, or --force to replace it")
+    if target.exists() and not (target.is_dir() and _ours(target)):
+        raise OutputError(f"{target} is not a folder that this tool wrote; --force does not replace it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        yield beside
+        for path in beside.iterdir():
+            _flush(path)
+        beside.chmod(0o777 & ~umask())
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+            os.rename(target, old / target.name)
+            os.rename(beside, target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(beside, target)
+    except BaseException:
+        with suppress(OSError):
+            shutil.rmtree(beside)
+        raise
+
+
+def _ours(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or not any(folder.iterdir())
+
+
+def _flush(path: Path) -> None:
+    if path.is_file():
+        path.chmod(0o666 & ~umask())
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

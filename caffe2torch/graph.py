@@ -1,0 +1,285 @@
+"""Net -> Graph: layers resolved, shapes known, in-place layers and Split gone, all problems gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from caffe2torch import registry
+from caffe2torch.errors import NetError, Problem
+from caffe2torch.identifiers import identifiers
+from caffe2torch.input_shapes import InputShapes
+from caffe2torch.layers.loss import LOSS_TYPES
+from caffe2torch.net import Layer, Net, Shape
+from caffe2torch.registry import LayerError, Operation
+from caffe2torch.wiring import Wire, Wiring, wire
+
+
+@dataclass(frozen=True)
+class Value:
+    """One tensor on its way through the net; ``name`` is unique, the blob's own for the blob's last value."""
+
+    name: str
+    blob: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Node:
+    """A kept layer; ``name`` is its submodule's, a Python identifier."""
+
+    name: str
+    layer: Layer
+    operation: Operation
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A net ready to be printed, built and exported."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+    output_names: tuple[str, ...]  # blobs, as asked for
+    batch: bool  # axis 0 of the inputs may have any size
+    net: Net  # what it was made of
+    dropped: tuple[str, ...]  # layers that no output needs
+    notes: tuple[str, ...] = ()  # what had to be assumed
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The blobs to be given, in order."""
+        return tuple(value.blob for value in self.inputs)
+
+    @cached_property
+    def values(self) -> dict[str, Value]:
+        """All values by name."""
+        found = {value.name: value for value in self.inputs}
+        found.update((value.name, value) for node in self.nodes for value in node.outputs)
+        return found
+
+    def shape_of(self, blob: str) -> Shape:
+        """The shape of a blob's last value; KeyError if the graph has no such blob."""
+        return self.values[blob].shape
+
+    @property
+    def parameters(self) -> int:
+        """How many learned numbers there are."""
+        return sum(prod(param.shape) for node in self.nodes for param in node.operation.params())
+
+
+def resolve(
+    net: Net,
+    outputs: Sequence[str] | None = None,
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+) -> Graph:
+    """Resolve what ``outputs`` need (None: the blobs that nothing consumes, losses aside).
+
+    Raises NetError with every layer that cannot be converted, or for an output there is not; ShapeError where the
+    size of an input is not known.
+    """
+    wiring = wire(net)
+    names, targets = _targets(net, wiring, outputs)
+    wires = _needed(wiring, targets)
+    used = {value for entry in wires for value in entry.inputs} | set(targets)
+    inputs = {value: blob for blob, value in wiring.inputs.items() if value in used}
+    resolver = _Resolver(net, wires, inputs)
+    sizes = InputShapes(net, resolver.readers(), resolver.fits)
+    shapes = sizes.find(input_shape)
+    operations, found = resolver.run(shapes)
+    batch = resolver.any_batch(shapes, operations, found)
+    values = _values(wiring, wires, inputs, found, names, targets)
+    kept = {id(entry.layer) for entry in wires}
+    return Graph(
+        name=net.name,
+        inputs=tuple(values[value] for value in inputs),
+        nodes=tuple(
+            Node(
+                name,
+                entry.layer,
+                operation,
+                tuple(values[v] for v in entry.inputs),
+                tuple(values[v] for v in entry.outputs),
+            )
+            for name, entry, operation in zip(
+                identifiers(entry.layer.name for entry in wires), wires, operations, strict=True
+            )
+        ),
+        outputs=tuple(values[value] for value in targets),
+        output_names=tuple(names),
+        batch=batch,
+        net=net,
+        dropped=tuple(layer.name for layer in net.layers if id(layer) not in kept and layer.type != "Split"),
+        notes=(*net.notes, *sizes.notes),
+    )
+
+
+def is_loss(layer: Layer) -> bool:
+    """Whether a layer serves training only (a loss, Accuracy), or gives nothing (Silence)."""
+    operation = registry.find(layer.type)
+    return (
+        (operation is not None and operation.loss)
+        or layer.type in LOSS_TYPES
+        or layer.type.endswith("Loss")
+        or not layer.tops
+    )
+
+
+def _targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[list[str], list[int]]:
+    if outputs is not None:
+        missing = [name for name in outputs if name not in wiring.last]
+        if missing or not outputs:
+            known = ", ".join(net.blobs()[-12:])
+            raise NetError(f"{net.path}: there is no blob {missing[:1] or ''}; the last blobs are {known}")
+        return list(outputs), [wiring.last[name] for name in outputs]
+    for serves in (lambda layer: not is_loss(layer), lambda layer: bool(layer.tops)):
+        wires = [entry for entry in wiring.wires if serves(entry.layer)]
+        consumed = {value for entry in wires for value in entry.inputs}
+        free = [value for entry in wires for value in entry.outputs if value not in consumed]
+        if free:
+            return [wiring.blob_of[value] for value in free], free
+    raise NetError(f"{net.path}: no layer is left that gives an output")
+
+
+def _needed(wiring: Wiring, targets: Sequence[int]) -> list[Wire]:
+    wanted = set(targets)
+    kept = []
+    for entry in reversed(wiring.wires):
+        if wanted.intersection(entry.outputs):
+            kept.append(entry)
+            wanted.update(entry.inputs)
+    return kept[::-1]
+
+
+class _Resolver:
+    """Parses the layers in order and follows the shapes."""
+
+    def __init__(self, net: Net, wires: Sequence[Wire], inputs: Mapping[int, str]) -> None:
+        self.net, self.wires, self.inputs = net, wires, inputs
+
+    def run(self, shapes: Mapping[str, Shape]) -> tuple[list[Operation], dict[int, Shape]]:
+        """Every layer's operation and every value's shape; NetError with all problems."""
+        found: dict[int, Shape] = {value: shapes[blob] for value, blob in self.inputs.items()}
+        operations: list[Operation] = []
+        problems: list[Problem] = []
+        for entry in self.wires:
+            layer = entry.layer
+            cls = registry.find(layer.type)
+            if cls is None:
+                problems.append(Problem(layer.name, layer.type, "no converter"))
+                continue
+            if not all(value in found for value in entry.inputs):
+                continue  # behind a layer that could not be resolved
+            bottoms = [found[value] for value in entry.inputs]
+            try:
+                operation = registry.parse(cls, layer, bottoms)
+                tops = operation.shape(bottoms)
+                _check_tops(layer, tops)
+                _check_blobs(layer, operation, self.net.weights_path)
+            except LayerError as error:
+                problems.append(Problem(layer.name, layer.type, str(error)))
+                continue
+            operations.append(operation)
+            found.update(zip(entry.outputs, tops, strict=True))
+        if problems:
+            raise NetError.of(problems, len(self.wires), self.net.path)
+        return operations, found
+
+    def readers(self) -> dict[str, list[Wire]]:
+        """The layers that read each input, by its blob."""
+        return {blob: [entry for entry in self.wires if value in entry.inputs] for value, blob in self.inputs.items()}
+
+    def fits(self, blob: str, shape: Shape) -> bool | None:
+        """Whether the layers up to the first InnerProduct with weights take an input of a shape; None without one."""
+        ends = [
+            index for index, entry in enumerate(self.wires) if entry.layer.type == "InnerProduct" and entry.layer.blobs
+        ]
+        inputs = {value: name for value, name in self.inputs.items() if name == blob}
+        if not ends:
+            return None
+        part = _Resolver(self.net, self.wires[: ends[0] + 1], inputs)
+        try:
+            operations, _ = part.run({blob: shape})
+        except NetError:
+            return False
+        return len(operations) == len(part.wires)
+
+    def any_batch(
+        self, shapes: Mapping[str, Shape], operations: Sequence[Operation], found: Mapping[int, Shape]
+    ) -> bool:
+        """Whether one more in axis 0 of the inputs changes nothing but axis 0 of every value, by the same factor."""
+        sizes = {shape[0] if shape else None for shape in shapes.values()}
+        if len(sizes) != 1 or None in sizes or 0 in sizes:
+            return False
+        size = next(iter(sizes))
+        assert size is not None
+        more = {blob: (size + 1, *shape[1:]) for blob, shape in shapes.items()}
+        try:
+            others, grown = self.run(more)
+        except NetError:
+            return False
+        return others == list(operations) and all(
+            grown[value] == shape or grown[value] == (size + 1, *shape[1:]) for value, shape in found.items()
+        )
+
+
+def _check_tops(layer: Layer, tops: Sequence[Shape]) -> None:
+    if len(tops) != len(layer.tops):
+        raise LayerError(f"it has {len(layer.tops)} tops, {len(tops)} were to be expected")
+    for shape in tops:
+        if any(size < 0 for size in shape) or prod(shape) >= 1 << 40:
+            raise LayerError(f"its output would have the shape {shape}")
+
+
+def _check_blobs(layer: Layer, operation: Operation, path: str | None) -> None:
+    """Caffe's CopyTrainedLayersFrom: as many blobs as the layer has, of its shapes."""
+    params = operation.params()
+    if layer.blobs is None or not params:
+        return
+    if len(layer.blobs) != len(params):
+        raise LayerError(
+            f"{path} holds {len(layer.blobs)} blobs for it, the layer has {len(params)} "
+            f"({', '.join(param.name for param in params)})"
+        )
+    for index, (blob, param) in enumerate(zip(layer.blobs, params, strict=True)):
+        if not blob.fits(param.shape):
+            raise LayerError(
+                f"blob {index} ({param.name}) has the shape {blob.shape} in {path}, the net wants {param.shape}"
+            )
+        if blob.count != prod(param.shape):
+            raise LayerError(
+                f"blob {index} ({param.name}) says {blob.shape} in {path}, but {blob.count} numbers lie there"
+            )
+
+
+def _values(
+    wiring: Wiring,
+    wires: Sequence[Wire],
+    inputs: Mapping[int, str],
+    shapes: Mapping[int, Shape],
+    names: Sequence[str],
+    targets: Sequence[int],
+) -> dict[int, Value]:
+    """Name every value: a blob's last one (or the one asked for) by the blob, earlier ones ``blob:layer``."""
+    producer = {value: entry.layer.name for entry in wires for value in entry.outputs}
+    order = [*inputs, *(value for entry in wires for value in entry.outputs)]
+    owner = {wiring.blob_of[value]: value for value in order}  # the last of each blob
+    taken = set(owner)
+    values: dict[int, Value] = {}
+    for value in order:
+        blob = wiring.blob_of[value]
+        name = blob
+        if owner[blob] != value:
+            name = base = f"{blob}:{producer.get(value, 'input')}"
+            count = 1
+            while name in taken:
+                count += 1
+                name = f"{base}:{count}"
+            taken.add(name)
+        values[value] = Value(name, blob, shapes[value])
+    return values

@@ -1,0 +1,108 @@
+"""How large the inputs are: as asked for, as the net says, as a known net has it, or as its layers imply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from caffe2torch import known
+from caffe2torch.errors import ShapeError
+from caffe2torch.net import Net, Shape
+from caffe2torch.wiring import Wire
+
+LARGEST = 1024  # no further than this are sizes tried
+
+
+@dataclass
+class InputShapes:
+    """Finds the shape of every input; what had to be assumed is told in ``notes``.
+
+    ``fits`` says whether the layers up to the first InnerProduct, whose weights tell how much they must give it, take
+    an input of a shape.
+    """
+
+    net: Net
+    readers: Mapping[str, Sequence[Wire]]  # input blob -> the layers that read it
+    fits: Callable[[str, Shape], bool | None]
+    notes: list[str] = field(default_factory=list)
+
+    def find(self, override: Shape | Mapping[str, Shape] | None = None) -> dict[str, Shape]:
+        """Shapes by input blob. ``override`` is the first input's shape, or shapes by blob.
+
+        Raises ShapeError for an input whose size nothing tells, and for an override of a blob that is no input.
+        """
+        given = self._given(override)
+        declared = {entry.blob: entry.shape for entry in self.net.inputs}
+        return {blob: given.get(blob) or self._known(blob, declared[blob]) for blob in self.readers}
+
+    def _given(self, override: Shape | Mapping[str, Shape] | None) -> dict[str, Shape]:
+        if override is None:
+            return {}
+        if not isinstance(override, Mapping):
+            override = {next(iter(self.readers)): override}
+        names = [entry.blob for entry in self.net.inputs]
+        unknown = [blob for blob in override if blob not in names]
+        if unknown:
+            raise ShapeError(
+                f"{self.net.path}: input_shape names {unknown[0]!r}, but the inputs are {', '.join(names)}"
+            )
+        shapes = {blob: tuple(int(size) for size in shape) for blob, shape in override.items()}
+        for blob, shape in shapes.items():
+            if any(size < 1 for size in shape):
+                raise ShapeError(f"{self.net.path}: input_shape {shape} of {blob!r}: sizes must be at least 1")
+        return shapes
+
+    def _known(self, blob: str, declared: Shape | None) -> Shape:
+        if declared is not None and all(size > 0 for size in declared):
+            return declared
+        shape = self._published(blob) or self._cropped(blob) or self._implied(blob)
+        if shape is None:
+            raise ShapeError(
+                f"{self.net.path}: the size of input {blob!r} is not in the file; give it: "
+                "--input-shape N,C,H,W (input_shape=(1, 3, 224, 224) in Python)"
+            )
+        return shape
+
+    def _published(self, blob: str) -> Shape | None:
+        recognised = known.recognise(self.net)
+        channels = self._channels(blob)
+        if recognised is None or recognised.preprocessing.size is None or channels is None:
+            return None
+        shape = (1, channels, *recognised.preprocessing.size)
+        if self.fits(blob, shape) is False:
+            return None
+        self.notes.append(f"input {blob}: {recognised.size_text()}, as {recognised.title} has it")
+        return shape
+
+    def _cropped(self, blob: str) -> Shape | None:
+        crop = next((entry.crop for entry in self.net.inputs if entry.blob == blob), 0)
+        channels = self._channels(blob)
+        return (1, channels, crop, crop) if crop and channels else None
+
+    def _implied(self, blob: str) -> Shape | None:
+        for entry in self.readers[blob]:
+            if entry.layer.type == "InnerProduct" and entry.layer.blobs:
+                outputs = max(entry.layer.param("inner_product_param").num_output, 1)
+                return (1, entry.layer.blobs[0].count // outputs)
+        channels = self._channels(blob)
+        if channels is None:
+            return None
+        sizes: list[int] = []
+        for size in range(1, LARGEST + 1):
+            if self.fits(blob, (1, channels, size, size)):
+                sizes.append(size)
+            elif sizes:
+                break
+        if not sizes:
+            return None
+        best = max(sizes, key=lambda size: size & -size)  # sizes people choose halve often
+        others = f" ({sizes[0]} to {sizes[-1]} would fit as well)" if len(sizes) > 1 else ""
+        self.notes.append(f"input {blob}: {best} x {best} assumed from the first InnerProduct's weights{others}")
+        return (1, channels, best, best)
+
+    def _channels(self, blob: str) -> int | None:
+        for entry in self.readers[blob]:
+            blobs = entry.layer.blobs
+            if entry.layer.type == "Convolution" and blobs and len(blobs[0].shape) > 1:
+                return blobs[0].shape[1] * int(entry.layer.param("convolution_param").group)
+        return None

@@ -1,0 +1,1 @@
+"""Everything known about layers, one file a family; registry.py finds them all."""

@@ -1,0 +1,127 @@
+"""LRN and BatchNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch.calls import Call, Step
+from caffe2torch.net import Layer, Shape
+from caffe2torch.registry import LayerError, Operation, Param, layer
+
+if TYPE_CHECKING:
+    from caffe2torch.onnx_model import LayerNodes
+
+
+@layer("LRN", lrn_param="local_size alpha beta norm_region k engine")
+@dataclass(frozen=True)
+class LRN(Operation):
+    """Across channels x / (k + alpha/n * sum x^2)^beta; within a channel alpha / n^2 and k = 1."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    within: bool
+
+    @classmethod
+    def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> LRN:
+        p = layer.param("lrn_param")
+        if p.local_size % 2 == 0:
+            raise LayerError(f"local_size {p.local_size} is even; Caffe takes odd sizes only")
+        if len(bottoms[0]) != 4:
+            raise LayerError(f"the bottom has {len(bottoms[0])} axes, Caffe wants 4")
+        return cls(p.local_size, p.alpha, p.beta, p.k, p.norm_region == "WITHIN_CHANNEL")
+
+    def torch(self) -> Step:
+        if self.within:
+            window = f"F.avg_pool2d({{0}}.square(), {self.size}, stride=1, padding={self.size // 2})"
+            return Step(f"{{0}} / (1 + {self.alpha!r} * {window}) ** {self.beta!r}")
+        options = {"alpha": (self.alpha, 1e-4), "beta": (self.beta, 0.75), "k": (self.k, 1.0)}
+        given = {name: value for name, (value, default) in options.items() if value != default}
+        return Step(module=Call("nn.LocalResponseNorm", self.size, **given))
+
+    def onnx(self, nodes: LayerNodes) -> None:
+        x = nodes.inputs[0]
+        if not self.within:
+            nodes.add("LRN", [x], nodes.outputs, size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
+            return
+        window = nodes.add(
+            "AveragePool",
+            [nodes.add("Mul", [x, x])],
+            kernel_shape=[self.size] * 2,
+            pads=[self.size // 2] * 4,
+            count_include_pad=1,
+        )
+        scaled = nodes.add("Mul", [window, nodes.constant(np.float32(self.alpha), "alpha")])
+        base = nodes.add("Add", [scaled, nodes.constant(np.float32(1), "one")])
+        power = nodes.add("Pow", [base, nodes.constant(np.float32(self.beta), "beta")])
+        nodes.add("Div", [x, power], nodes.outputs)
+
+
+@layer("BatchNorm", batch_norm_param="use_global_stats moving_average_fraction eps")
+@dataclass(frozen=True)
+class BatchNorm(Operation):
+    """(x - mean) / sqrt(variance + eps) by channel, with stored or the batch's own statistics; no scale, no shift."""
+
+    channels: int
+    axes: int
+    eps: float
+    momentum: float  # torch's: the weight of what is new
+    stored: bool
+
+    @classmethod
+    def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> BatchNorm:
+        p = layer.param("batch_norm_param")
+        axes = len(bottoms[0])
+        if not 2 <= axes <= 5:
+            raise LayerError(f"the bottom has {axes} axes; 2 to 5 are supported")
+        if layer.specs and any(spec.lr_mult for spec in layer.specs):
+            raise LayerError("its param { lr_mult } must be 0: statistics are not learned by the solver")
+        stored = p.use_global_stats if "use_global_stats" in p else layer.phase != "TRAIN"
+        return cls(bottoms[0][1], axes, p.eps, round(1 - p.moving_average_fraction, 9), stored)
+
+    def params(self) -> tuple[Param, ...]:
+        return (
+            Param("running_mean", (self.channels,)),
+            Param("running_var", (self.channels,)),
+            Param("factor", (1,)),
+        )
+
+    def state(self, blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Mean and variance are stored as sums: the third blob says of how many. 0 means there are none yet."""
+        if not self.stored:
+            return {}
+        mean, variance, factor = blobs
+        scale = np.float32(0) if factor[0] == 0 else np.float32(1) / factor[0]
+        return {
+            "running_mean": mean * scale,
+            "running_var": variance * scale,
+            "num_batches_tracked": np.zeros((), np.int64),
+        }
+
+    def torch(self) -> Step:
+        options: dict[str, Any] = {} if self.eps == 1e-5 else {"eps": self.eps}
+        if self.stored:
+            options["momentum"] = self.momentum
+        else:
+            options["track_running_stats"] = False
+        target = f"nn.BatchNorm{max(self.axes - 2, 1)}d"
+        return Step(module=Call(target, self.channels, **options, affine=False))
+
+    def onnx(self, nodes: LayerNodes) -> None:
+        x = nodes.inputs[0]
+        if self.stored:
+            ones = nodes.constant(np.ones(self.channels, np.float32), "ones")
+            zeros = nodes.constant(np.zeros(self.channels, np.float32), "zeros")
+            statistics = [nodes.state("running_mean"), nodes.state("running_var")]
+            nodes.add("BatchNormalization", [x, ones, zeros, *statistics], nodes.outputs, epsilon=self.eps)
+            return
+        axes = [0, *range(2, self.axes)]
+        centred = nodes.add("Sub", [x, nodes.add("ReduceMean", [x], axes=axes)])
+        variance = nodes.add("ReduceMean", [nodes.add("Mul", [centred, centred])], axes=axes)
+        base = nodes.add("Add", [variance, nodes.constant(np.float32(self.eps), "eps")])
+        nodes.add("Div", [centred, nodes.add("Sqrt", [base])], nodes.outputs)

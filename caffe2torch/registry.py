@@ -1,0 +1,160 @@
+"""Which layer types there are: the decorator that registers one, and the look-up."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from caffe2torch.calls import Step
+from caffe2torch.net import Fields, Layer, Shape
+
+if TYPE_CHECKING:
+    from caffe2torch.onnx_model import LayerNodes
+
+
+class LayerError(Exception):
+    """Why one layer cannot be converted; the graph gathers these into one NetError."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One learned blob of a layer: its name in torch, its shape in Caffe, and how Caffe fills it without a file."""
+
+    name: str
+    shape: Shape
+    filler: Fields | float = 0.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a layer means: made by ``parse``, it tells shapes, torch code and ONNX nodes.
+
+    Subclasses are frozen dataclasses of resolved parameters. Two of them are equal exactly when they compute the same
+    function, whatever the batch size.
+    """
+
+    family: ClassVar[str]
+    types: ClassVar[tuple[str, ...]]
+    understood: ClassVar[Mapping[str, tuple[str, ...]]]
+    bottoms: ClassVar[tuple[int, float]] = (1, 1)  # fewest and most
+    tops: ClassVar[tuple[int, float]] = (1, 1)
+    loss: ClassVar[bool] = False  # only for training: dropped unless asked for
+    onnx_operators: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Operation:
+        """Resolve the layer's fields against its bottoms' shapes; LayerError for what Caffe or we refuse."""
+        raise NotImplementedError
+
+    def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shapes of the tops."""
+        return [bottoms[0]]
+
+    def params(self) -> tuple[Param, ...]:
+        """The learned blobs, in Caffe's order."""
+        return ()
+
+    def state(self, blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Caffe's blobs (in the shapes of ``params``) as the submodule's state_dict."""
+        return {param.name: blob for param, blob in zip(self.params(), blobs, strict=True)}
+
+    def multiply_adds(self, bottoms: Sequence[Shape]) -> int:
+        """Multiply-adds of one forward pass; 0 where there is nothing worth counting."""
+        return 0
+
+    def torch(self) -> Step:
+        """The layer in torch."""
+        raise NotImplementedError
+
+    def onnx(self, nodes: LayerNodes) -> None:
+        """Emit the layer as standard ONNX operators."""
+        raise NotImplementedError
+
+
+OperationType = TypeVar("OperationType", bound=type[Operation])
+
+_registered: dict[str, type[Operation]] = {}
+
+
+def layer(
+    *types: str,
+    bottoms: tuple[int, float] = (1, 1),
+    tops: tuple[int, float] = (1, 1),
+    loss: bool = False,
+    **understood: str,
+) -> Callable[[OperationType], OperationType]:
+    """Register an Operation for layer types.
+
+    ``understood`` names, for each ``*_param`` message, the fields that ``parse`` takes into account (or that do not
+    matter for the result, such as ``engine``), separated by spaces. Any other field that a file sets is an error.
+    """
+
+    def register(cls: OperationType) -> OperationType:
+        cls.types = types
+        cls.family = cls.__module__.rpartition(".")[2]
+        cls.bottoms, cls.tops, cls.loss = bottoms, tops, loss
+        cls.understood = {message: tuple(names.split()) for message, names in understood.items()}
+        for name in types:
+            if name in _registered:
+                raise ValueError(f"layer type {name} is registered twice")
+            _registered[name] = cls
+        return cls
+
+    return register
+
+
+def find(type_name: str) -> type[Operation] | None:
+    """The Operation class of a layer type, or None."""
+    return _all().get(type_name)
+
+
+def operations() -> Iterator[tuple[str, type[Operation]]]:
+    """All layer types with their classes, sorted by family, then type."""
+    return iter(sorted(_all().items(), key=lambda item: (item[1].family, item[0])))
+
+
+@cache
+def _all() -> dict[str, type[Operation]]:
+    from caffe2torch import layers
+
+    for module in pkgutil.iter_modules(layers.__path__):
+        importlib.import_module(f"{layers.__name__}.{module.name}")
+    return _registered
+
+
+def parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Operation:
+    """``cls.parse`` with the checks that hold for every layer: counts of bottoms and tops, fields understood."""
+    _check_count("bottom", len(layer.bottoms), cls.bottoms)
+    _check_count("top", len(layer.tops), cls.tops)
+    for message, names in cls.understood.items():
+        unread = [name for name in layer.params.get(message, ()) if name not in names]
+        if unread:
+            raise LayerError(f"{message}.{unread[0]}={_short(layer.params[message][unread[0]])} is not supported")
+    return cls.parse(layer, bottoms)
+
+
+def _check_count(kind: str, count: int, allowed: tuple[int, float]) -> None:
+    fewest, most = allowed
+    if not fewest <= count <= most:
+        wanted = (
+            f"{fewest}" if fewest == most else f"{fewest} or more" if most == float("inf") else f"{fewest} to {most}"
+        )
+        raise LayerError(f"it has {count} {kind}s, Caffe wants {wanted}")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def canonical_axis(axis: int, axes: int) -> int:
+    """A possibly negative axis as an index below ``axes``; LayerError as Caffe's CanonicalAxisIndex refuses."""
+    if not -axes <= axis < axes:
+        raise LayerError(f"axis {axis} is out of range for a blob of {axes} axes")
+    return axis % axes if axes else 0

@@ -1,0 +1,185 @@
+"""Graph -> the Python that a person would have written: one class Model, layers in order, names kept."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from caffe2torch.graph import Graph, Node, Value
+from caffe2torch.identifiers import identifiers
+from caffe2torch.layout import statement
+
+
+def source(graph: Graph) -> str:
+    """The text of model.py: imports torch and nothing else; state_dict keys are ``layer.weight`` and the like."""
+    body = [*_init(graph), "", *_forward(graph)]
+    text = "\n".join(body)
+    modules = _own_modules(text)
+    everything = "\n".join([*modules, text])
+    imports = ["import torch"] if re.search(r"\btorch\.", everything) else []
+    imports.append("from torch import Tensor, nn")
+    if re.search(r"\bF\.", everything):
+        imports.append("from torch.nn import functional as F")
+    head = "\n".join(imports)
+    parts = [f'"""{_title(graph)}"""\n\n{head}', *modules, "\n".join([*_class(graph), *body])]
+    return "\n\n\n".join(parts) + "\n"
+
+
+def _title(graph: Graph) -> str:
+    name = re.sub(r"[^\w .()-]+", "_", graph.name, flags=re.ASCII).strip() or "A Caffe net"
+    return f"{name}, converted from Caffe by caffe2torch."
+
+
+def _class(graph: Graph) -> list[str]:
+    return [
+        "class Model(nn.Module):",
+        *statement(f"input_names = {_names(graph.input_names)}", 4),
+        *statement(f"output_names = {_names(graph.output_names)}", 4),
+        "",
+    ]
+
+
+def _names(names: Sequence[str]) -> str:
+    quoted = [_quoted(name) for name in names]
+    return f"({quoted[0]},)" if len(quoted) == 1 else f"({', '.join(quoted)})"
+
+
+def _quoted(name: str) -> str:
+    """A string as ruff writes it: double quotes, unless that needs more escapes."""
+    text = ascii(name)
+    if text[0] == "'" and '"' not in text:
+        return f'"{text[1:-1]}"'
+    return text
+
+
+def _init(graph: Graph) -> list[str]:
+    lines = ["    def __init__(self) -> None:", "        super().__init__()"]
+    previous = ""
+    for node in graph.nodes:
+        call = node.operation.torch().module
+        if call is None:
+            continue
+        block = _block(node) or previous
+        if previous and block != previous:
+            lines.append("")
+        previous = block
+        comment = "" if node.name == node.layer.name else _comment(node.layer.name)
+        lines += statement(f"self.{node.name} = {call}", 8, comment)
+    return lines
+
+
+def _comment(name: str) -> str:
+    """A layer's own name, if it is safe to read; escapes otherwise."""
+    return name if name.isprintable() and name.isascii() else ascii(name)
+
+
+def _block(node: Node) -> str:
+    """Layers whose names share a prefix up to '/', or the first number, stand together: conv1_1, relu1_1, pool1."""
+    name = node.layer.name
+    if "/" in name:
+        return name.split("/")[0]
+    found = re.search(r"(\d+(?:[a-z](?![a-z]))?)(?:.*?(block\d+))?", name)
+    return "".join(part or "" for part in found.groups()) if found else ""
+
+
+def _forward(graph: Graph) -> list[str]:
+    variables = _variables(graph)
+    arguments = ", ".join(f"{variables[value.name]}: Tensor" for value in graph.inputs)
+    result = "Tensor" if len(graph.outputs) == 1 else f"tuple[{', '.join(['Tensor'] * len(graph.outputs))}]"
+    lines = _signature(arguments, result)
+    previous, told = "", ""
+    for node in graph.nodes:
+        block = _block(node) or previous
+        if previous and block != previous:
+            lines.append("")
+        previous = block
+        targets = ", ".join(variables[value.name] for value in node.outputs)
+        expression = node.operation.torch().expression.format(
+            *(variables[value.name] for value in node.inputs), self=f"self.{node.name}"
+        )
+        shape = shape_text(node.outputs[0], graph.batch)
+        lines += statement(f"{targets} = {expression}", 8, shape if shape != told else "")
+        told = shape
+    return [*lines, *statement(f"return {_returned(graph, variables)}", 8)]
+
+
+def _signature(arguments: str, result: str) -> list[str]:
+    line = f"    def forward(self, {arguments}) -> {result}:"
+    if len(line) <= 88:
+        return [line]
+    inner = f"        self, {arguments}"
+    if len(inner) <= 88:
+        return ["    def forward(", inner, f"    ) -> {result}:"]
+    items = ["self", *arguments.split(", ")]
+    return ["    def forward(", *(f"        {item}," for item in items), f"    ) -> {result}:"]
+
+
+def shape_text(value: Value, batch: bool) -> str:
+    """(N, 64, 224, 224), with N where the batch may have any size."""
+    sizes = [str(size) for size in value.shape]
+    if batch and sizes:
+        sizes[0] = "N"
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def _returned(graph: Graph, variables: dict[str, str]) -> str:
+    names = []
+    given = {value.name for value in graph.inputs}
+    for value in graph.outputs:
+        name = variables[value.name]
+        # An output that is an input, or another output's alias, is a tensor of its own.
+        names.append(f"{name}.clone()" if value.name in given else name)
+        given.add(value.name)
+    return ", ".join(names)
+
+
+def _variables(graph: Graph) -> dict[str, str]:
+    """A local variable for each value: its blob's name, bound again by in-place layers while nothing needs the old."""
+    last_use: dict[str, int] = {value.name: len(graph.nodes) for value in graph.outputs}
+    for index, node in enumerate(graph.nodes):
+        for value in node.inputs:
+            last_use[value.name] = max(last_use.get(value.name, 0), index)
+    order = [(value, -1, "input") for value in graph.inputs]
+    order += [(value, index, node.name) for index, node in enumerate(graph.nodes) for value in node.outputs]
+    blobs = list(dict.fromkeys(value.blob for value, _, _ in order))
+    names = dict(zip(blobs, identifiers(blobs), strict=True))
+    taken = set(names.values())
+    holder: dict[str, Value] = {}
+    variables: dict[str, str] = {}
+    for value, index, layer in order:
+        old = holder.get(value.blob)
+        if old is not None and last_use.get(old.name, -1) > index:
+            name = identifiers([f"{names[value.blob]}_{layer}"], taken)[0]
+            taken.add(name)
+            names[value.blob] = name
+        variables[value.name] = names[value.blob]
+        holder[value.blob] = value
+    return variables
+
+
+@cache
+def _module_sources() -> dict[str, str]:
+    text = Path(__file__).with_name("modules.py").read_text(encoding="utf-8")
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            segment = ast.get_source_segment(text, node)
+            assert segment is not None
+            found[node.name] = segment
+    return found
+
+
+def _own_modules(text: str) -> list[str]:
+    """The sources of what torch lacks and the text uses, with what those use in turn, in the order of modules.py."""
+    sources = _module_sources()
+    wanted: set[str] = set()
+    queue = [text]
+    while queue:
+        words = set(re.findall(r"(?<![.\w])([A-Za-z_]\w*)\(", queue.pop()))
+        for name in words & set(sources) - wanted:
+            wanted.add(name)
+            queue.append(sources[name])
+    return [segment for name, segment in sources.items() if name in wanted]

@@ -1,0 +1,76 @@
+"""Which value flows into which layer: single assignment, in-place layers and Split resolved, as Caffe's Net::Init."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from caffe2torch.errors import NetError
+from caffe2torch.net import Layer, Net
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A layer with the values it takes and gives; a value is a number, counted through the net."""
+
+    layer: Layer
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass
+class Wiring:
+    """A net in single assignment: ``blob_of`` tells each value's blob, ``last`` the value a blob has at the end."""
+
+    wires: list[Wire] = field(default_factory=list)
+    blob_of: list[str] = field(default_factory=list)
+    last: dict[str, int] = field(default_factory=dict)
+    inputs: dict[str, int] = field(default_factory=dict)  # blob -> value
+
+    def new(self, blob: str) -> int:
+        """A new value of a blob."""
+        self.blob_of.append(blob)
+        self.last[blob] = len(self.blob_of) - 1
+        return self.last[blob]
+
+
+def wire(net: Net) -> Wiring:
+    """Resolve a net's blob names; NetError for a blob read before it is made, or made twice."""
+    wiring = Wiring()
+    for entry in net.inputs:
+        wiring.inputs[entry.blob] = wiring.new(entry.blob)
+    uses: Counter[int] = Counter()
+    overwritten: dict[int, Layer] = {}
+    for layer in net.layers:
+        for bottom in layer.bottoms:
+            if bottom not in wiring.last:
+                raise NetError(
+                    f"{net.path}: layer {layer.name!r} ({layer.type}) reads blob {bottom!r}, which no earlier layer "
+                    "gives; check the spelling, or the order of the layers"
+                )
+        inputs = tuple(wiring.last[bottom] for bottom in layer.bottoms)
+        uses.update(inputs)
+        if layer.type == "Split" and len(inputs) == 1:
+            wiring.last.update(dict.fromkeys(layer.tops, inputs[0]))
+            uses[inputs[0]] -= 1
+            continue
+        outputs = []
+        for index, top in enumerate(layer.tops):
+            if layer.in_place(index):
+                overwritten[inputs[index]] = layer
+            elif top in wiring.last:
+                raise _twice(net, layer, top)
+            outputs.append(wiring.new(top))
+        wiring.wires.append(Wire(layer, inputs, tuple(outputs)))
+    for value, layer in overwritten.items():
+        # Caffe gives each of several readers a copy; an in-place layer then no longer writes over its own bottom.
+        if uses[value] > 1:
+            raise _twice(net, layer, wiring.blob_of[value])
+    return wiring
+
+
+def _twice(net: Net, layer: Layer, blob: str) -> NetError:
+    return NetError(
+        f"{net.path}: blob {blob!r} is produced by multiple sources, at last by layer {layer.name!r} ({layer.type}); "
+        "Caffe refuses this net. Give one of the tops another name"
+    )
