@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from caffe2torch.errors import DataError, ModelError
+from caffe2torch.errors import DataError, ModelError, OutputError
 from caffe2torch.terminal import Commands, note
 
 if TYPE_CHECKING:
@@ -101,13 +102,22 @@ def predict(
 
 @contextlib.contextmanager
 def _stream(output: Path | None) -> Iterator[BinaryIO]:
-    """Where the results go: stdout, or a file that is there whole or not at all."""
-    from finetune.output import whole_file
+    """Where the results go: stdout, a pipe or device, or a file that is there whole or not at all."""
+    from caffe2torch.files import beside
 
     if output is None or str(output) == "-":
         yield sys.stdout.buffer
         return
-    with whole_file(output) as place, open(place, "wb") as file:
+    target = Path(os.path.realpath(output))  # behind a link, what it points to
+    if target.is_dir():
+        raise OutputError(f"{output}: is a folder; give the name of a file to write")
+    if not target.parent.is_dir():
+        raise OutputError(f"{output}: the folder {target.parent} does not exist")
+    if target.exists() and not target.is_file():
+        with open(target, "wb") as device:
+            yield device
+        return
+    with beside(target) as place, open(place, "wb") as file:
         yield file
 
 

