@@ -29,7 +29,7 @@ def pool() -> DescriptorPool:
 
 @cache
 def message(name: str) -> type[Message]:
-    """The class of a message, such as ``message("NetParameter")``; KeyError if proto/caffe.proto has none of that name."""
+    """The class of a message, such as ``message("NetParameter")``; KeyError if proto/caffe.proto has no such name."""
     return GetMessageClass(pool().FindMessageTypeByName(f"caffe.{name}"))
 
 

@@ -19,7 +19,14 @@ FIELD = re.compile(r"(\w+) (\d+) (\w+)([*!]?)( packed)?(?: =(.*))?")  # name, nu
 def test_descriptor_is_up_to_date(tmp_path: Path) -> None:
     pytest.importorskip("grpc_tools", reason="grpcio-tools (extra dev) compiles the schema")
     fresh = tmp_path / "fresh.binpb"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={fresh}", PROTO]
+    command = [
+        sys.executable,
+        "-m",
+        "grpc_tools.protoc",
+        f"-I{PROTO.parent}",
+        f"--descriptor_set_out={fresh}",
+        str(PROTO),
+    ]
     subprocess.run(command, check=True)
     stored = FileDescriptorSet.FromString(schema.DESCRIPTOR.read_bytes())
     assert FileDescriptorSet.FromString(fresh.read_bytes()) == stored, "run `make proto`"
