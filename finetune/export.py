@@ -140,7 +140,7 @@ def _check(run: Run) -> None:
     maps = graph.outputs[0].shape[1:]
     features = int(np.prod(maps if run.pool is None else (maps[0], *run.pool)))
     hidden = run.head["fc7.bias"].size
-    shapes = dict.fromkeys(HEAD_TENSORS, (hidden,))
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(HEAD_TENSORS, (hidden,))
     shapes |= {"fc7.weight": (hidden, features)}
     shapes |= {"fc8.weight": (len(run.classes), hidden), "fc8.bias": (len(run.classes),)}
     for name, shape in shapes.items():

@@ -37,7 +37,7 @@ def export(run: Path, output: Path | None, force: bool) -> None:
     """
     from finetune.export import export_run
 
-    click.echo(export_run(run, output, force))
+    export_run(run, output, force, say=click.echo)
 
 
 @onnx_main.command()

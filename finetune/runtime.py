@@ -115,7 +115,7 @@ def _on_cuda(
         handle = onnxruntime.InferenceSession(
             os.fspath(path), _options(onnxruntime, threads), providers=[(CUDA, CUDA_OPTIONS), CPU], enable_fallback=0
         )
-    except Exception as error:  # noqa: BLE001 of CUDA; or of the model, which the CPU will then refuse too
+    except Exception as error:  # of CUDA; or of the model, which the CPU will then refuse too
         return None, _first_line(error)
     if handle.get_providers()[0] == CUDA:
         return handle, None
