@@ -38,8 +38,9 @@ def list_pictures(paths: Sequence[Path]) -> list[Path | Prediction]:
             pictures += found or [Prediction(path, error="no pictures in this folder")]
         except DataError as error:
             pictures.append(Prediction(path, error=_reason(path, error)))
-    if all(isinstance(picture, Prediction) for picture in pictures):
-        raise DataError("; ".join(f"{picture.path}: {picture.error}" for picture in pictures))
+    empty = [picture for picture in pictures if isinstance(picture, Prediction)]
+    if len(empty) == len(pictures):
+        raise DataError("; ".join(f"{folder.path}: {folder.error}" for folder in empty))
     return pictures
 
 
