@@ -1,0 +1,171 @@
+"""The command `finetune`: train a head on a converted trunk, evaluate it, draw sample data. No logic here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from caffe2torch.terminal import Commands
+from finetune.onnx_cli import onnx_main
+from finetune.options import Options
+
+__all__ = ["main", "onnx_main"]
+
+RUN = Path("runs/finetune")
+DEFAULTS = Options()
+
+FOLDER = click.Path(path_type=Path)
+SHARE = click.FloatRange(0, 1, max_open=True)
+ABOVE_0 = click.FloatRange(0, min_open=True)
+COUNT = click.IntRange(1)
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers above 0, separated by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(int(part) for part in str(value).split(",") if part)
+        except ValueError:
+            numbers = (0,)
+        if any(number < 1 for number in numbers):
+            self.fail(f"{value!r} is not a list of whole numbers above 0, such as 10 or 10,15", param, ctx)
+        return numbers
+
+
+class Size(Numbers):
+    """H or H,W."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        numbers = super().convert(value, param, ctx)
+        if len(numbers) not in (1, 2):
+            self.fail(f"{value!r} is not a size: one number, or height,width", param, ctx)
+        return numbers if len(numbers) == 2 else numbers * 2
+
+
+def device_options(command: Any) -> Any:
+    """--device, --precision and --workers."""
+    device = click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="auto: a GPU where there is one."
+    )
+    precision = click.option("--precision", type=click.Choice(["32", "bf16", "16"]), default="32")
+    workers = click.option("--workers", type=click.IntRange(0), help="That decode pictures.  [default: by the cores]")
+    return device(precision(workers(command)))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Teach a converted Caffe net new classes, from folders of pictures."""
+
+
+@main.command()
+@click.argument("data", type=FOLDER)
+@click.option("--trunk", required=True, type=FOLDER, help="Folder of `caffe2torch convert`, or a .caffemodel.")
+@click.option("--prototxt", type=FOLDER, help="Of the .caffemodel, where it has one.")
+@click.option("-o", "--output", "run", type=FOLDER, default=RUN, help="Folder of the run.")
+@click.option("--test", type=FOLDER, help="Folder of classes to test the best checkpoint on at the end.")
+@click.option("--force", is_flag=True, help="Replace the run that is there.")
+@click.option("--at", metavar="BLOB", help="Blob that the head is put on.  [default: the trunk's last map]")
+@click.option(
+    "--size", type=Size(), metavar="H[,W]", help="Of the pictures.  [default: the trunk's; Illustration2Vec: 160]"
+)
+@click.option("--epochs", type=COUNT, default=DEFAULTS.epochs)
+@click.option("--batch-size", type=click.IntRange(2), default=DEFAULTS.batch_size)
+@click.option("--lr", "learning_rate", type=ABOVE_0, default=DEFAULTS.learning_rate, help="Learning rate.")
+@click.option(
+    "--lr-step",
+    type=Numbers(),
+    metavar="EPOCH,...",
+    default=DEFAULTS.lr_step,
+    show_default="10",
+    help="After these epochs the rate is multiplied by --lr-gamma.",
+)
+@click.option("--lr-gamma", type=ABOVE_0, default=DEFAULTS.lr_gamma)
+@click.option("--momentum", type=SHARE, default=DEFAULTS.momentum)
+@click.option("--weight-decay", type=click.FloatRange(0), default=DEFAULTS.weight_decay)
+@click.option("--hidden", type=COUNT, default=DEFAULTS.hidden, help="Units of fc7.")
+@click.option("--dropout", type=SHARE, default=DEFAULTS.dropout, help="Between fc7 and fc8.")
+@click.option("--mirror/--no-mirror", default=DEFAULTS.mirror, help="Turn training pictures left to right at random.")
+@click.option("--validation", type=SHARE, default=DEFAULTS.validation, help="Share of the pictures.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=DEFAULTS.seed)
+@device_options
+def train(
+    data: Path,
+    trunk: Path,
+    prototxt: Path | None,
+    run: Path,
+    test: Path | None,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Train a classifier on DATA, a folder of pictures per class.
+
+    The trunk stays as it is; a new head on it is trained. Pictures lie anywhere below their class's folder; a class
+    folder that holds a file named `ignore` is left out. The defaults are those of the Chainer tutorial on
+    animeface-character-dataset.
+    """
+    from caffe2torch.folder import open_trunk
+    from finetune.checkpoint import check_free
+    from finetune.train import train as train_run
+
+    check_free(run, force)  # before anything is read
+    trained = train_run(open_trunk(trunk, prototxt), data, run, Options(**options), test, force)
+    best = trained.best
+    if best.validation_accuracy is not None:
+        click.echo(f"best: epoch {best.epoch}, validation accuracy {best.validation_accuracy:.4f}")
+    if trained.test is not None:
+        right, count = sum(trained.test.right), sum(trained.test.pictures)
+        click.echo(f"test: accuracy {trained.test.accuracy:.4f} ({right} of {count})")
+    click.echo(run)
+    if trained.interrupted:
+        click.get_current_context().exit(130)
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.argument("data", type=FOLDER)
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best")
+@click.option("--batch-size", type=COUNT, default=DEFAULTS.batch_size)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@device_options
+def evaluate(
+    run: Path,
+    data: Path,
+    checkpoint: str,
+    batch_size: int,
+    as_json: bool,
+    device: str,
+    precision: str,
+    workers: int | None,
+) -> None:
+    """Measure RUN's accuracy on DATA, a folder of pictures per class, overall and a class."""
+    from finetune.evaluate import evaluate_run
+    from finetune.table import print_scores
+
+    scores = evaluate_run(run, data, checkpoint, batch_size, device, precision, workers)
+    if as_json:
+        click.echo(json.dumps(scores, indent=2, ensure_ascii=False))
+    else:
+        print_scores(scores)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.option("--characters", type=COUNT, default=8)
+@click.option("--pictures", type=COUNT, default=40, help="A character.")
+@click.option("--size", type=click.IntRange(16), default=160, help="Height and width in pixels.")
+@click.option("--seed", type=click.IntRange(0), default=0)
+def sample(folder: Path, characters: int, pictures: int, size: int, seed: int) -> None:
+    """Draw a small data set into DIR: anime-style faces by character, and scenes with the boxes of their faces."""
+    from finetune.sample import write_sample
+
+    write_sample(folder, characters, pictures, size, seed)

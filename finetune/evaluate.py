@@ -1,0 +1,128 @@
+"""How well a classifier does on labelled pictures: loss and accuracy, overall and a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from caffe2torch.terminal import note
+from finetune.checkpoint import BEST
+from finetune.data.batches import Batch, batches, default_workers, loader
+from finetune.data.folders import LabelledPictures, read_folders
+from finetune.data.pictures import load_picture
+from finetune.data.sets import read_once
+from finetune.devices import describe, open_device
+from finetune.models.classifier import open_run
+from finetune.plots import Sample
+from finetune.table import progress
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+SAMPLES = 10  # predictions shown as a picture
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean loss a picture, and a class's pictures and how many of them were recognised."""
+
+    loss: float
+    pictures: list[int]
+    right: list[int]
+
+    @property
+    def accuracy(self) -> float:
+        return sum(self.right) / sum(self.pictures)
+
+    def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        rows = zip(classes, self.pictures, self.right, strict=True)
+        return {
+            "pictures": sum(self.pictures),
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "classes": [
+                {"label": label, "pictures": count, "right": right, "accuracy": right / count if count else None}
+                for label, count, right in rows
+            ],
+        }
+
+
+@torch.no_grad()
+def score(
+    fabric: Fabric,
+    classifier: nn.Module,
+    source: DataLoader[Batch],
+    classes: int,
+    advance: Callable[[int], object] = lambda done: None,
+) -> Scores:
+    """Scores over all batches of ``source``, in eval mode; ``classifier`` is set up by ``fabric``."""
+    classifier.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=fabric.device)
+    counts = torch.zeros(2, classes, dtype=torch.int64, device=fabric.device)
+    for batch in batches(source):
+        pictures, labels = fabric.to_device(batch)
+        logits = classifier(pictures)
+        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
+        counts[0] += torch.bincount(labels, minlength=classes)
+        counts[1] += torch.bincount(labels[logits.argmax(1) == labels], minlength=classes)
+        advance(len(labels))
+    total, right = counts.tolist()
+    return Scores(loss.item() / sum(total), total, right)
+
+
+@torch.no_grad()
+def predict_samples(
+    fabric: Fabric, classifier: nn.Module, pictures: LabelledPictures, size: tuple[int, int], seed: int
+) -> list[Sample]:
+    """Ten pictures picked by the seed, with what the classifier, set up by ``fabric``, says to them."""
+    classifier.eval()
+    chosen = pictures.subset(np.random.RandomState(seed).permutation(len(pictures))[:SAMPLES].tolist())
+    shown = np.stack([load_picture(path, size) for path in chosen.paths])
+    scores = classifier(fabric.to_device(torch.from_numpy(shown))).softmax(1).cpu().numpy()
+    names = chosen.classes
+    return [
+        Sample(picture, names[label], names[int(row.argmax())], float(row.max()))
+        for picture, label, row in zip(shown, chosen.labels, scores, strict=True)
+    ]
+
+
+def evaluate_run(
+    run: Path,
+    data: Path,
+    checkpoint: str = BEST,
+    batch_size: int = 64,
+    device: str = "auto",
+    precision: str = "32",
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Scores of a run's checkpoint on a folder of classes, as JSON data.
+
+    Raises ModelError if ``run`` is no run, DataError for folders that are not classes of the run, DeviceError.
+    """
+    fabric = open_device(device, precision)
+    classifier, config, metrics = open_run(run, checkpoint)
+    size = (config["size"][0], config["size"][1])
+    pictures, remarks = read_folders(data, config["classes"])
+    for remark in remarks:
+        note(remark)
+    workers = default_workers(size, batch_size) if workers is None else workers
+    pictures, _, unreadable = read_once(pictures, size, workers)
+    note(f"device: {describe(fabric)}; {checkpoint} checkpoint, epoch {metrics['epoch']}")
+    source = loader(pictures, size, batch_size, workers, pin_memory=fabric.device.type == "cuda")
+    with progress("evaluating", len(pictures)) as advance:
+        scores = score(fabric, fabric.setup_module(classifier), source, len(pictures.classes), advance)
+    return {
+        "run": str(run),
+        "data": str(data),
+        "checkpoint": checkpoint,
+        "epoch": metrics["epoch"],
+        **scores.to_json(pictures.classes),
+        "unreadable": [str(path) for path in unreadable],
+    }

@@ -1,0 +1,108 @@
+"""The frozen half of the network: pictures in, the trunk's map out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from caffe2torch.errors import NetError
+from caffe2torch.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from caffe2torch.folder import Converted
+    from caffe2torch.graph import Graph
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow make grey of RGB
+
+
+class FrozenTrunk(nn.Module):
+    """A converted net, its preprocessing in front, in eval mode for good: nothing in it is trained.
+
+    uint8 pictures [N, H, W, 3] RGB -> map float32 [N, C, h, w] without gradient. ``train()`` turns on the trunk's
+    dropout layers and nothing else: its batch statistics stay those of the file, while dropout between trunk and
+    head is part of the training recipe.
+    """
+
+    mean: torch.Tensor
+
+    def __init__(self, module: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.module = module.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.channel_order = preprocessing.channel_order
+        self.scale = preprocessing.scale
+        mean = preprocessing.mean if preprocessing.mean is not None else (0.0,)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> FrozenTrunk:
+        super().train(False)
+        for part in self.module.modules():
+            if isinstance(part, nn.modules.dropout._DropoutNd):
+                part.train(mode)
+        return self
+
+    @torch.no_grad()
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.module(self.network_input(pictures))
+        return maps if maps.dim() == 4 else maps.flatten(1)[:, :, None, None]
+
+    def network_input(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(pixel[channel order] − mean) · scale, float32 [N, C, H, W], stored channels last."""
+        if self.channel_order == "GRAY":
+            weights = torch.tensor(LUMA, device=pictures.device)
+            pixels = (pictures.float() @ weights)[..., None]
+        else:
+            pixels = (pictures.flip(3) if self.channel_order == "BGR" else pictures).float()
+        return pixels.permute(0, 3, 1, 2).sub(self.mean).mul_(self.scale)
+
+
+def cut_trunk(converted: Converted, at: str | None, size: tuple[int, int] | None) -> tuple[Converted, str]:
+    """The part of a net that computes blob ``at`` from one picture of ``size``, and the blob's name.
+
+    ``at`` None: the last map of more than one place. ``size`` None: what the net is known to be fine-tuned with
+    (Illustration2Vec: 160 × 160, as in its tutorial), else its own input. Raises NetError for a net that does not
+    compute the blob from pictures, in batches of any size, or that has no such blob.
+    """
+    blob = at or last_map(converted.graph)
+    inputs = converted.cut(blob).graph.inputs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != converted.preprocessing.channels:
+        listed = ", ".join(f"{value.blob} {value.shape}" for value in inputs)
+        raise NetError(f"{converted.path}: a trunk takes pictures; {blob} is computed from {listed}")
+    known = converted.config.get("finetune_size")
+    height, width = size or known or inputs[0].shape[2:]
+    cut = converted.cut(blob, input_shape=(1, inputs[0].shape[1], height, width))
+    if not cut.graph.batch:
+        raise NetError(f"{converted.path}: the net fixes its batch size before {blob}: it cannot be trained on batches")
+    return cut, blob
+
+
+def last_map(graph: Graph) -> str:
+    """The last blob of four axes with more than one place (h · w > 1). Raises NetError where there is none."""
+    for node in reversed(graph.nodes):
+        for value in reversed(node.outputs):
+            if len(value.shape) == 4 and value.shape[2] * value.shape[3] > 1:
+                return value.blob
+    raise NetError("the net has no blob that is a map (N, C, h, w); name the blob to cut at with --at")
+
+
+def map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, h, w) of a blob's shape; one of any other number of axes is taken as a vector, h = w = 1."""
+    if len(shape) == 4:
+        return shape[1], shape[2], shape[3]
+    return prod(shape[1:]), 1, 1
+
+
+def with_mean(preprocessing: Preprocessing, mean_rgb: tuple[float, float, float]) -> Preprocessing:
+    """``preprocessing`` with the data's mean pixel, in its channel order, where it knows none of its own."""
+    if preprocessing.mean is not None:
+        return preprocessing
+    red, green, blue = mean_rgb
+    if preprocessing.channel_order == "GRAY":
+        mean: tuple[float, ...] = (sum(weight * value for weight, value in zip(LUMA, mean_rgb, strict=True)),)
+    else:
+        mean = (blue, green, red) if preprocessing.channel_order == "BGR" else (red, green, blue)
+    return replace(preprocessing, mean=mean)
