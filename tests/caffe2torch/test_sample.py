@@ -85,7 +85,7 @@ def test_weights_are_one_stream_of_random_numbers(net: str, tmp_path: Path) -> N
     random = np.random.RandomState(7)
     count = 0
     for layer in parsed(path).layers:
-        for blob, is_weight in zip(layer.blobs, (True, False)):
+        for blob, is_weight in zip(layer.blobs, (True, False), strict=False):
             shape = [blob.num, blob.channels, blob.height, blob.width]
             inputs = blob.width if shape[:2] == [1, 1] else math.prod(shape[1:])
             scale = math.sqrt(2 / inputs) if is_weight else 0.1
