@@ -47,6 +47,11 @@ def literal(value: Any) -> str:
     return repr(value)
 
 
+def number(value: float) -> str:
+    """A number as a person writes it: 2 rather than 2.0."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e6 else literal(value)
+
+
 def same(values: tuple[int, ...]) -> int | tuple[int, ...]:
     """(3, 3) as 3, as a person writes it."""
     return values[0] if len(set(values)) == 1 else values

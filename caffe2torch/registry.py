@@ -132,6 +132,8 @@ def parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Opera
     """``cls.parse`` with the checks that hold for every layer: counts of bottoms and tops, fields understood."""
     _check_count("bottom", len(layer.bottoms), cls.bottoms)
     _check_count("top", len(layer.tops), cls.tops)
+    if layer.loss_weights and len(layer.loss_weights) != len(layer.tops):
+        raise LayerError(f"loss_weight is set {len(layer.loss_weights)} times for {len(layer.tops)} tops")
     for message, names in cls.understood.items():
         unread = [name for name in layer.params.get(message, ()) if name not in names]
         if unread:
@@ -158,3 +160,11 @@ def canonical_axis(axis: int, axes: int) -> int:
     if not -axes <= axis < axes:
         raise LayerError(f"axis {axis} is out of range for a blob of {axes} axes")
     return axis % axes if axes else 0
+
+
+def refuse_in_place(layer: Layer) -> None:
+    """LayerError if the first top is written over the first bottom, for the layers where Caffe does not allow it."""
+    if layer.in_place(0):
+        raise LayerError(
+            f"it writes blob {layer.tops[0]!r} in place, which Caffe refuses here; give its top another name"
+        )
