@@ -107,6 +107,7 @@ class Layer:
     loss_weights: tuple[float, ...] = ()
     blobs: tuple[Blob, ...] | None = None  # None: no file says anything about this layer's weights
     unknown: tuple[str, ...] = ()  # fields of the binary file that the schema does not know
+    folder: str | None = None  # of the file that describes the net: files named in it are looked for here
 
     def param(self, name: str) -> Fields:
         """The fields of the message ``name``; all at their defaults where the file does not have it."""

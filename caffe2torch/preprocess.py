@@ -76,7 +76,7 @@ def read_mean(text: str, channels: int) -> tuple[float, ...]:
     if path.suffix == ".npy":
         values = _per_channel(_load_npy(path), text)
     elif path.suffix == ".binaryproto" or path.is_file():
-        values = _per_channel(_load_binaryproto(path), text)
+        values = _per_channel(load_binaryproto(path), text)
     else:
         try:
             values = tuple(float(part) for part in text.split(","))
@@ -105,7 +105,8 @@ def _load_npy(path: Path) -> np.ndarray:
         raise FileError(f"{path}: not a .npy of numbers: {error}") from error
 
 
-def _load_binaryproto(path: Path) -> np.ndarray:
+def load_binaryproto(path: Path) -> np.ndarray:
+    """The blob in a .binaryproto as float32, in its shape; FileError (or WireError) if it cannot be read."""
     from caffe2torch import schema, wire
 
     walk = wire.walk_blob(path)

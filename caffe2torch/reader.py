@@ -132,7 +132,8 @@ def _blob(walk: wire.Walk, proto: Any, place: wire.TensorPlace) -> Blob:
 
 def _net(message: Any, path: str, blobs: Sequence[tuple[Blob, ...]] | None = None) -> Net:
     layers = tuple(
-        _layer(proto, blobs[index] if blobs else None) for index, proto in enumerate(upgrade.upgrade(message, path))
+        _layer(proto, blobs[index] if blobs else None, os.path.dirname(path))
+        for index, proto in enumerate(upgrade.upgrade(message, path))
     )
     return Net(name=message.name, inputs=_inputs(message, path), layers=layers, path=path)
 
@@ -153,7 +154,7 @@ def _inputs(message: Any, path: str) -> tuple[Input, ...]:
     return tuple(Input(name, shape) for name, shape in zip(names, shapes, strict=True))
 
 
-def _layer(proto: Any, blobs: tuple[Blob, ...] | None) -> Layer:
+def _layer(proto: Any, blobs: tuple[Blob, ...] | None, folder: str) -> Layer:
     known = fields.from_message(proto)
     return Layer(
         name=proto.name,
@@ -169,6 +170,7 @@ def _layer(proto: Any, blobs: tuple[Blob, ...] | None) -> Layer:
         phase=known["phase"] if "phase" in known else None,
         loss_weights=known.loss_weight,
         blobs=blobs,
+        folder=folder,
     )
 
 
