@@ -1,4 +1,4 @@
-"""Scale."""
+"""Scale and Bias."""
 
 from __future__ import annotations
 
@@ -53,12 +53,20 @@ def stretched(text: str, trailing: int) -> str:
     return f"{text}[{', '.join(['...'] + ['None'] * trailing)}]" if trailing else text
 
 
+def add_axes(nodes: LayerNodes, value: str, trailing: int) -> str:
+    """ONNX: a value with ``trailing`` axes of length 1 behind."""
+    if not trailing:
+        return value
+    stretched: str = nodes.add("Unsqueeze", [value, nodes.constant(np.arange(-trailing, 0, dtype=np.int64), "axes")])
+    return stretched
+
+
 @layer("Scale", bottoms=(1, 2), scale_param="axis num_axes filler bias_term bias_filler")
 @dataclass(frozen=True)
 class Scale(Operation):
     """Multiply by a factor (learned, or the second bottom), then add a learned bias if asked to."""
 
-    factor: Shape
+    factor: Shape  # of what is learned; () where nothing is
     trailing: int
     learned: bool
     bias: bool
@@ -69,9 +77,11 @@ class Scale(Operation):
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Scale:
         p = layer.param("scale_param")
         factor, trailing = spanned(bottoms, p.axis, p.num_axes)
+        learned = len(bottoms) == 1
         # Caffe's default filler here is 1, not 0.
         filler = p.filler if "filler" in p else 1.0
-        return cls(factor, trailing, len(bottoms) == 1, p.bias_term, filler, p.bias_filler)
+        shape = factor if learned or p.bias_term else ()
+        return cls(shape, trailing, learned, p.bias_term, filler, p.bias_filler)
 
     def params(self) -> tuple[Param, ...]:
         weight = (Param("weight", self.factor, self.filler),) if self.learned else ()
@@ -90,12 +100,37 @@ class Scale(Operation):
 
     def onnx(self, nodes: LayerNodes) -> None:
         factor = nodes.state("weight") if self.learned else nodes.inputs[1]
-        product = nodes.add("Mul", [nodes.inputs[0], self._stretched(nodes, factor)], 1 if self.bias else nodes.outputs)
+        factor = add_axes(nodes, factor, self.trailing)
+        product = nodes.add("Mul", [nodes.inputs[0], factor], 1 if self.bias else nodes.outputs)
         if self.bias:
-            nodes.add("Add", [product, self._stretched(nodes, nodes.state("bias"))], nodes.outputs)
+            nodes.add("Add", [product, add_axes(nodes, nodes.state("bias"), self.trailing)], nodes.outputs)
 
-    def _stretched(self, nodes: LayerNodes, value: str) -> str:
-        if not self.trailing:
-            return value
-        behind = np.arange(len(self.factor), len(self.factor) + self.trailing, dtype=np.int64)
-        return nodes.add("Unsqueeze", [value, nodes.constant(behind, "axes")])
+
+@layer("Bias", bottoms=(1, 2), bias_param="axis num_axes filler")
+@dataclass(frozen=True)
+class Bias(Operation):
+    """Add a bias: learned, or the second bottom."""
+
+    bias: Shape  # of what is learned; () where nothing is
+    trailing: int
+    learned: bool
+    filler: Fields
+
+    @classmethod
+    def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Bias:
+        p = layer.param("bias_param")
+        shape, trailing = spanned(bottoms, p.axis, p.num_axes)
+        learned = len(bottoms) == 1
+        return cls(shape if learned else (), trailing, learned, p.filler)
+
+    def params(self) -> tuple[Param, ...]:
+        return (Param("bias", self.bias, self.filler),) if self.learned else ()
+
+    def torch(self) -> Step:
+        if self.learned:
+            return Step(module=Call("Bias", *module_shape(self.bias), **trailing_option(self.trailing)))
+        return Step(f"{{0}} + {stretched('{1}', self.trailing)}")
+
+    def onnx(self, nodes: LayerNodes) -> None:
+        bias = nodes.state("bias") if self.learned else nodes.inputs[1]
+        nodes.add("Add", [nodes.inputs[0], add_axes(nodes, bias, self.trailing)], nodes.outputs)
