@@ -1,4 +1,4 @@
-"""LRN and BatchNorm."""
+"""LRN, BatchNorm and MVN."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch.calls import Call, Step
+from caffe2torch.layers.scale import add_axes, stretched
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, Param, layer
 
@@ -125,3 +126,53 @@ class BatchNorm(Operation):
         variance = nodes.add("ReduceMean", [nodes.add("Mul", [centred, centred])], axes=axes)
         base = nodes.add("Add", [variance, nodes.constant(np.float32(self.eps), "eps")])
         nodes.add("Div", [centred, nodes.add("Sqrt", [base])], nodes.outputs)
+
+
+@layer("MVN", mvn_param="normalize_variance across_channels eps")
+@dataclass(frozen=True)
+class MVN(Operation):
+    """(x - mean) / (deviation + eps) by channel or by item; axes of length 1 behind where there are fewer than 4."""
+
+    axes: int
+    variance: bool
+    across: bool
+    eps: float
+
+    @classmethod
+    def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> MVN:
+        p = layer.param("mvn_param")
+        if len(bottoms[0]) > 4:
+            raise LayerError(f"the bottom has {len(bottoms[0])} axes, Caffe takes 4 at most")
+        return cls(len(bottoms[0]), p.normalize_variance, p.across_channels, p.eps)
+
+    def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0] + (1,) * (4 - self.axes)]
+
+    def _over(self) -> tuple[int, ...]:
+        """The axes that mean and deviation are taken over."""
+        return tuple(range(1 if self.across else 2, self.axes))
+
+    def torch(self) -> Step:
+        over = self._over()
+        if not over:
+            text = "{0} - {0}"  # the mean of one number is the number
+        else:
+            options = f"{over}, keepdim=True" if len(over) > 1 else f"{over[0]}, keepdim=True"
+            text = f"{{0}} - {{0}}.mean({options})"
+            if self.variance:
+                text = f"({text}) / ({{0}}.std({options}, correction=0) + {self.eps!r})"
+        return Step(stretched(f"({text})", 4 - self.axes) if self.axes < 4 else text)
+
+    def onnx(self, nodes: LayerNodes) -> None:
+        # MeanVarianceNormalization is defined by E(x^2) - E(x)^2, which cancels, and is NaN where that is below 0.
+        x, over = nodes.inputs[0], list(self._over())
+        divided, behind = self.variance and bool(over), 4 - self.axes
+        last = nodes.outputs if not behind else 1
+        mean = nodes.add("ReduceMean", [x], axes=over) if over else x
+        y = nodes.add("Sub", [x, mean], 1 if divided else last)
+        if divided:
+            variance = nodes.add("ReduceMean", [nodes.add("Mul", [y, y])], axes=over)
+            deviation = nodes.add("Add", [nodes.add("Sqrt", [variance]), nodes.constant(np.float32(self.eps), "eps")])
+            y = nodes.add("Div", [y, deviation], last)
+        if behind:
+            add_axes(nodes, y, behind, nodes.outputs)

@@ -53,11 +53,13 @@ def stretched(text: str, trailing: int) -> str:
     return f"{text}[{', '.join(['...'] + ['None'] * trailing)}]" if trailing else text
 
 
-def add_axes(nodes: LayerNodes, value: str, trailing: int) -> str:
+def add_axes(nodes: LayerNodes, value: str, trailing: int, outputs: list[str] | int = 1) -> str:
     """ONNX: a value with ``trailing`` axes of length 1 behind."""
     if not trailing:
         return value
-    stretched: str = nodes.add("Unsqueeze", [value, nodes.constant(np.arange(-trailing, 0, dtype=np.int64), "axes")])
+    stretched: str = nodes.add(
+        "Unsqueeze", [value, nodes.constant(np.arange(-trailing, 0, dtype=np.int64), "axes")], outputs
+    )
     return stretched
 
 
