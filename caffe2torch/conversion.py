@@ -57,7 +57,7 @@ def build(graph: Graph, state: Mapping[str, np.ndarray]) -> nn.Module:
     with torch.device("meta"):
         module = model_class(graph)()
     # num_batches_tracked is int64, everything else float32.
-    tensors = {name: torch.from_numpy(np.require(array, requirements="CW")) for name, array in state.items()}
+    tensors = {name: torch.from_numpy(np.require(array, requirements=["C", "W"])) for name, array in state.items()}
     module.load_state_dict(tensors, strict=True, assign=True)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in tensors)

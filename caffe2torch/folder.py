@@ -234,7 +234,7 @@ def _described(converted: Converted) -> dict[str, Any]:
         "batch": "any" if graph.batch else "fixed",
         "preprocessing": converted.preprocessing.to_json(),
         "modules": {node.name: node.layer.name for node in graph.nodes if node.operation.torch().module is not None},
-        "net": net_json.to_json(replace(graph.net, layers=tuple(node.layer for node in graph.nodes)), graph),
+        "net": net_json.to_json(graph),
     }
 
 
@@ -247,10 +247,7 @@ def _same(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray], tar
 @contextmanager
 def replaced(target: Path, force: bool) -> Iterator[Path]:
     """A new folder beside ``target`` that takes its place when the block ends well, and is gone otherwise."""
-    if target.exists() and not force:
-        raise OutputError(f"{target} exists already; give another -o, or --force to replace it")
-    if target.exists() and not (target.is_dir() and _ours(target)):
-        raise OutputError(f"{target} is not a folder that this tool wrote; --force does not replace it")
+    refuse_existing(target, force)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
@@ -269,6 +266,14 @@ def replaced(target: Path, force: bool) -> Iterator[Path]:
         with suppress(OSError):
             shutil.rmtree(beside)
         raise
+
+
+def refuse_existing(target: Path, force: bool) -> None:
+    """OutputError if something is at ``target`` that must not, or may never, be replaced."""
+    if target.exists() and not force:
+        raise OutputError(f"{target} exists already; give another -o, or --force to replace it")
+    if target.exists() and not (target.is_dir() and _ours(target)):
+        raise OutputError(f"{target} is not a folder that this tool wrote; --force does not replace it")
 
 
 def _ours(folder: Path) -> bool:

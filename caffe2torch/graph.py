@@ -8,7 +8,7 @@ from functools import cached_property
 from math import prod
 
 from caffe2torch import registry
-from caffe2torch.errors import NetError, Problem
+from caffe2torch.errors import NetError, Problem, ShapeError
 from caffe2torch.identifiers import identifiers
 from caffe2torch.input_shapes import InputShapes
 from caffe2torch.layers.loss import LOSS_TYPES
@@ -88,9 +88,13 @@ def resolve(
     wires = _needed(wiring, targets)
     used = {value for entry in wires for value in entry.inputs} | set(targets)
     inputs = {value: blob for blob, value in wiring.inputs.items() if value in used}
-    resolver = _Resolver(net, wires, inputs)
+    resolver = Resolver(net, wires, inputs)
     sizes = InputShapes(net, resolver.readers(), resolver.fits)
-    shapes = sizes.find(input_shape)
+    try:
+        shapes = sizes.find(input_shape)
+    except ShapeError:
+        resolver.refuse_unknown_types()  # the graver fault
+        raise
     operations, found = resolver.run(shapes)
     batch = resolver.any_batch(shapes, operations, found)
     values = _values(wiring, wires, inputs, found, names, targets)
@@ -141,9 +145,21 @@ def _targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[l
         wires = [entry for entry in wiring.wires if serves(entry.layer)]
         consumed = {value for entry in wires for value in entry.inputs}
         free = [value for entry in wires for value in entry.outputs if value not in consumed]
+        free = _without_labels(wiring, free)
         if free:
             return [wiring.blob_of[value] for value in free], free
     raise NetError(f"{net.path}: no layer is left that gives an output")
+
+
+def _without_labels(wiring: Wiring, free: list[int]) -> list[int]:
+    """Without what only prepares labels for the dropped losses: no learned layer lies on its way."""
+    learned: set[int] = set()
+    for entry in wiring.wires:
+        if entry.layer.blobs or learned.intersection(entry.inputs):
+            learned.update(entry.outputs)
+    for_losses = {value for entry in wiring.wires if is_loss(entry.layer) for value in entry.inputs}
+    kept = [value for value in free if value in learned or value not in for_losses]
+    return kept if learned.intersection(kept) else free
 
 
 def _needed(wiring: Wiring, targets: Sequence[int]) -> list[Wire]:
@@ -156,7 +172,7 @@ def _needed(wiring: Wiring, targets: Sequence[int]) -> list[Wire]:
     return kept[::-1]
 
 
-class _Resolver:
+class Resolver:
     """Parses the layers in order and follows the shapes."""
 
     def __init__(self, net: Net, wires: Sequence[Wire], inputs: Mapping[int, str]) -> None:
@@ -164,10 +180,17 @@ class _Resolver:
 
     def run(self, shapes: Mapping[str, Shape]) -> tuple[list[Operation], dict[int, Shape]]:
         """Every layer's operation and every value's shape; NetError with all problems."""
-        found: dict[int, Shape] = {value: shapes[blob] for value, blob in self.inputs.items()}
-        operations: list[Operation] = []
+        operations, found, problems = self.attempt(shapes)
+        if problems:
+            raise NetError.of(problems, len(self.wires), self.net.path)
+        return [operations[index] for index in range(len(self.wires))], found
+
+    def attempt(self, shapes: Mapping[str, Shape]) -> tuple[dict[int, Operation], dict[int, Shape], list[Problem]]:
+        """As far as it goes: operations by the layer's place, shapes by value, and what stands in the way."""
+        found: dict[int, Shape] = {value: shapes[blob] for value, blob in self.inputs.items() if blob in shapes}
+        operations: dict[int, Operation] = {}
         problems: list[Problem] = []
-        for entry in self.wires:
+        for index, entry in enumerate(self.wires):
             layer = entry.layer
             cls = registry.find(layer.type)
             if cls is None:
@@ -184,11 +207,16 @@ class _Resolver:
             except LayerError as error:
                 problems.append(Problem(layer.name, layer.type, str(error)))
                 continue
-            operations.append(operation)
+            operations[index] = operation
             found.update(zip(entry.outputs, tops, strict=True))
-        if problems:
+        return operations, found, problems
+
+    def refuse_unknown_types(self) -> None:
+        """NetError if some layers have no converter."""
+        layers = [entry.layer for entry in self.wires if registry.find(entry.layer.type) is None]
+        if layers:
+            problems = [Problem(layer.name, layer.type, "no converter") for layer in layers]
             raise NetError.of(problems, len(self.wires), self.net.path)
-        return operations, found
 
     def readers(self) -> dict[str, list[Wire]]:
         """The layers that read each input, by its blob."""
@@ -202,7 +230,7 @@ class _Resolver:
         inputs = {value: name for value, name in self.inputs.items() if name == blob}
         if not ends:
             return None
-        part = _Resolver(self.net, self.wires[: ends[0] + 1], inputs)
+        part = Resolver(self.net, self.wires[: ends[0] + 1], inputs)
         try:
             operations, _ = part.run({blob: shape})
         except NetError:

@@ -26,14 +26,15 @@ class InputShapes:
     fits: Callable[[str, Shape], bool | None]
     notes: list[str] = field(default_factory=list)
 
-    def find(self, override: Shape | Mapping[str, Shape] | None = None) -> dict[str, Shape]:
-        """Shapes by input blob. ``override`` is the first input's shape, or shapes by blob.
+    def find(self, override: Shape | Mapping[str, Shape] | None = None, only: str | None = None) -> dict[str, Shape]:
+        """Shapes by input blob. ``override`` is the first input's shape, or shapes by blob; ``only``: one input.
 
         Raises ShapeError for an input whose size nothing tells, and for an override of a blob that is no input.
         """
         given = self._given(override)
         declared = {entry.blob: entry.shape for entry in self.net.inputs}
-        return {blob: given.get(blob) or self._known(blob, declared[blob]) for blob in self.readers}
+        wanted = self.readers if only is None else [only]
+        return {blob: given.get(blob) or self._known(blob, declared[blob]) for blob in wanted}
 
     def _given(self, override: Shape | Mapping[str, Shape] | None) -> dict[str, Shape]:
         if override is None:

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from caffe2torch.graph import Graph
 
 
-def to_json(net: Net, graph: Graph) -> dict[str, Any]:
-    """The net without weights; inputs are those the graph uses."""
+def to_json(graph: Graph) -> dict[str, Any]:
+    """The net that a graph keeps, without weights and without Split."""
     return {
-        "name": net.name,
+        "name": graph.name,
         "inputs": list(graph.input_names),
-        "layers": [_layer(layer) for layer in net.layers],
+        "layers": [_layer(node.layer, [value.blob for value in node.inputs]) for node in graph.nodes],
     }
 
 
-def _layer(layer: Layer) -> dict[str, Any]:
+def _layer(layer: Layer, bottoms: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"name": layer.name, "type": layer.type}
-    if layer.bottoms:
-        found["bottoms"] = list(layer.bottoms)
+    if bottoms:
+        found["bottoms"] = bottoms
     found["tops"] = list(layer.tops)
     if layer.params:
         found["params"] = {name: _plain(fields) for name, fields in layer.params.items()}

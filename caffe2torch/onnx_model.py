@@ -97,7 +97,6 @@ class Nodes:
 
     def model(self, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
         """The finished model with inferred shapes; OutputError if it would be over 2 GB."""
-        import onnx
         from onnx import helper, numpy_helper
 
         size = sum(array.nbytes for array in self._initializers.values())

@@ -39,8 +39,8 @@ def wire(net: Net) -> Wiring:
     wiring = Wiring()
     for entry in net.inputs:
         wiring.inputs[entry.blob] = wiring.new(entry.blob)
-    uses: Counter[int] = Counter()
-    overwritten: dict[int, Layer] = {}
+    uses: Counter[tuple[str, int]] = Counter()  # a Split's tops count by their own names
+    overwritten: dict[tuple[str, int], Layer] = {}
     for layer in net.layers:
         for bottom in layer.bottoms:
             if bottom not in wiring.last:
@@ -49,23 +49,22 @@ def wire(net: Net) -> Wiring:
                     "gives; check the spelling, or the order of the layers"
                 )
         inputs = tuple(wiring.last[bottom] for bottom in layer.bottoms)
-        uses.update(inputs)
+        uses.update(zip(layer.bottoms, inputs, strict=True))
         if layer.type == "Split" and len(inputs) == 1:
             wiring.last.update(dict.fromkeys(layer.tops, inputs[0]))
-            uses[inputs[0]] -= 1
             continue
         outputs = []
         for index, top in enumerate(layer.tops):
             if layer.in_place(index):
-                overwritten[inputs[index]] = layer
+                overwritten[top, inputs[index]] = layer
             elif top in wiring.last:
                 raise _twice(net, layer, top)
             outputs.append(wiring.new(top))
         wiring.wires.append(Wire(layer, inputs, tuple(outputs)))
-    for value, layer in overwritten.items():
+    for (blob, value), layer in overwritten.items():
         # Caffe gives each of several readers a copy; an in-place layer then no longer writes over its own bottom.
-        if uses[value] > 1:
-            raise _twice(net, layer, wiring.blob_of[value])
+        if uses[blob, value] > 1:
+            raise _twice(net, layer, blob)
     return wiring
 
 

@@ -1,0 +1,131 @@
+"""The commands of `caffe2torch`: arguments in, one call, words out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from caffe2torch.terminal import Commands, note
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="caffe2torch")
+def main() -> None:
+    """Open Caffe files: convert them to PyTorch and ONNX, look into them, check them."""
+
+
+class ShapeType(click.ParamType):
+    """``1,3,224,224``"""
+
+    name = "N,C,H,W"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Positive integers, separated by commas."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            sizes = tuple(int(part) for part in str(value).replace("x", ",").split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a shape; write sizes with commas, as 1,3,224,224", param, ctx)
+        if min(sizes) < 1:
+            self.fail(f"{value!r}: sizes must be at least 1", param, ctx)
+        return sizes
+
+
+@main.command()
+@click.argument("model", type=FILE)
+@click.option("--prototxt", type=FILE, help="The net; without it, the one inside MODEL is taken in its deploy form.")
+@click.option("-o", "--out", type=FILE, help="Folder to write; default: the model's name without suffix.")
+@click.option("--drop", multiple=True, metavar="GLOB", help="Layers to leave out, with all that only they feed.")
+@click.option("--keep-all", is_flag=True, help="Keep what is dropped from a known net by default.")
+@click.option("--output", "outputs", multiple=True, metavar="BLOB", help="Blobs to give; default: all loose ends.")
+@click.option("--input-shape", type=ShapeType(), help="Size of the input, over what the net says.")
+@click.option("--mean", metavar="FILE|B,G,R", help="Mean: numbers, a .binaryproto or a .npy.")
+@click.option("--channel-order", type=click.Choice(["BGR", "RGB"]), help="How the net wants its channels.")
+@click.option("--onnx", is_flag=True, help="Write model.onnx too.")
+@click.option("--no-verify", is_flag=True, help="Do not compare torch with onnxruntime; torch is not needed then.")
+@click.option("--force", is_flag=True, help="Replace the folder if it is there.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+def convert(model: Path, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Convert MODEL.caffemodel into a folder: model.safetensors, model.py, config.json."""
+    from caffe2torch import convert_folder
+
+    result = convert_folder.run(model, out or Path(model.name).with_suffix(""), convert_folder.Options(**options))
+    click.echo(json.dumps(result.to_json(), indent=1) if as_json else result.text())
+
+
+@main.command()
+@click.argument("model", type=FILE)
+@click.option("--prototxt", type=FILE, help="The net, if not the one inside MODEL.")
+@click.option("--input-shape", type=ShapeType(), help="Size of the input, where the file does not say it.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def inspect(model: Path, prototxt: Path | None, input_shape: tuple[int, ...] | None, as_json: bool) -> None:
+    """List the layers of MODEL (.caffemodel or .prototxt): shapes, parameters, multiply-adds."""
+    from caffe2torch import inspection, tables
+    from caffe2torch.reader import load_net
+
+    alone = model.suffix == ".prototxt" and prototxt is None
+    found = inspection.inspect(load_net(None, model) if alone else load_net(model, prototxt), input_shape)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        tables.show_inspection(found)
+
+
+@main.command()
+@click.argument("folder", type=FILE)
+@click.option("--reference", metavar="INPUTS.npz,OUTPUTS.npz", help="Caffe's own inputs and outputs, by blob name.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def verify(folder: Path, reference: str | None, as_json: bool) -> None:
+    """Compare torch with ONNX, layer by layer, or both with a reference."""
+    from caffe2torch import tables
+    from caffe2torch import verify as verification
+
+    pair = None
+    if reference is not None:
+        parts = reference.split(",")
+        if len(parts) != 2:
+            raise click.BadParameter("give two files: inputs.npz,outputs.npz", param_hint="--reference")
+        pair = (Path(parts[0]), Path(parts[1]))
+    comparisons = verification.verify(folder, pair)
+    if as_json:
+        click.echo(json.dumps([tables.comparison_json(entry) for entry in comparisons], indent=1))
+    else:
+        tables.show_comparisons(comparisons)
+    for entry in comparisons:
+        entry.require(folder)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def layers(as_json: bool) -> None:
+    """List the layer types that are understood."""
+    from caffe2torch import tables
+
+    tables.show_layers(as_json)
+
+
+@main.command()
+@click.argument("out", type=FILE)
+@click.option("--net", type=click.Choice(["illust2vec", "illust2vec-tag"]), default="illust2vec", show_default=True)
+@click.option(
+    "--width",
+    type=click.Choice(["1", "2", "4", "16"]),
+    default="1",
+    show_default=True,
+    help="Channels are the published ones divided by this; 1 makes a file of 933 MB.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def sample(out: Path, net: str, width: str, force: bool) -> None:
+    """Write a stand-in for Illustration2Vec: its layout, random weights."""
+    from caffe2torch.sample import write_sample
+    from caffe2torch.terminal import bytes_progress
+
+    with bytes_progress(f"writing {out}") as progress:
+        write_sample(out, net, int(width), force=force, progress=progress)
+    note(f"{out}: the layout of {net}, channels divided by {width}; its weights are random")

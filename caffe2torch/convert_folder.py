@@ -1,0 +1,174 @@
+"""What `caffe2torch convert` does: read, drop, write beside, verify, put in place, and say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from caffe2torch import folder, known, weights
+from caffe2torch.errors import CaffeError, FileError
+from caffe2torch.folder import Converted
+from caffe2torch.preprocess import ORDERS, Preprocessing, read_mean
+from caffe2torch.reader import PathLike
+from caffe2torch.terminal import bytes_progress
+from caffe2torch.torch_source import shape_text
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the command; see its help."""
+
+    prototxt: Path | None = None
+    drop: Sequence[str] = ()
+    keep_all: bool = False
+    outputs: Sequence[str] = ()
+    input_shape: tuple[int, ...] | None = None
+    mean: str | None = None
+    channel_order: str | None = None
+    onnx: bool = False
+    no_verify: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was written."""
+
+    out: Path
+    converted: Converted
+    files: dict[str, int]  # name -> bytes
+    filled: tuple[str, ...]  # layers whose weights no file had
+    verified: str  # "" where it was not asked for
+    checks: dict[str, float] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The summary a person reads."""
+        graph, config = self.converted.graph, self.converted.config
+        published = next((net for net in known.NETS if net.name == config["name"]), None)
+        title = f" is {published.title}" if published else ""
+        lines = [f"{self.converted.path}{title}: {len(graph.nodes)} layers kept"]
+        if config["dropped"]:
+            why = f" ({config['why']})" if config["why"] else ""
+            lines.append(f"  dropped   {_listed(config['dropped'])}{why}")
+        inputs = [f"{value.blob} {shape_text(value, graph.batch)}" for value in graph.inputs]
+        outputs = [f"{value.blob} {shape_text(value, graph.batch)}" for value in graph.outputs]
+        lines.append(f"  input     {_listed(inputs)}, {preprocessing_text(self.converted.preprocessing)}")
+        lines.append(f"  output    {_listed(outputs)}")
+        lines.append(f"  weights   {graph.parameters:,} parameters")
+        if self.filled:
+            lines.append(f"  filled    {_listed(self.filled)}: in no file, so as the prototxt's fillers say")
+        lines += [f"  note      {note}" for note in graph.notes]
+        lines.append(f"  verified  {self.verified or 'no (--no-verify)'}")
+        lines += [f"  wrote     {self.out / name}  {_size(size)}" for name, size in self.files.items()]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for a program."""
+        graph = self.converted.graph
+        return {
+            "folder": str(self.out),
+            "name": self.converted.config["name"],
+            "layers": len(graph.nodes),
+            "dropped": self.converted.config["dropped"],
+            "inputs": {value.blob: list(value.shape) for value in graph.inputs},
+            "outputs": {name: list(value.shape) for name, value in zip(graph.output_names, graph.outputs, strict=True)},
+            "parameters": graph.parameters,
+            "preprocessing": self.converted.preprocessing.to_json(),
+            "filled": list(self.filled),
+            "notes": list(graph.notes),
+            "verified": self.checks or None,
+            "files": self.files,
+        }
+
+
+def run(caffemodel: PathLike, out: Path, options: Options) -> Result:
+    """Convert a caffemodel into a folder. Raises CaffeError; then nothing is written."""
+    if not Path(caffemodel).exists():
+        raise FileError(f"{caffemodel}: no such file")
+    if not options.no_verify and find_spec("torch") is None:
+        raise CaffeError(
+            "torch is not installed, so the conversion cannot be verified: "
+            "pip install 'caffe2torch[train]', or convert with --no-verify"
+        )
+    folder.refuse_existing(out, options.force)
+    with bytes_progress(f"reading {caffemodel}") as progress:
+        done = 0
+        total = 0
+
+        def step(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done, max(total, done))
+
+        converted = folder.from_caffemodel(
+            caffemodel,
+            options.prototxt,
+            drop=options.drop,
+            keep_all=options.keep_all,
+            outputs=options.outputs or None,
+            input_shape=options.input_shape,
+            preprocessing=lambda found: _asked_for(found, options),
+            progress=step,
+        )
+        total = 4 * converted.graph.parameters
+        verified: list[Any] = []
+
+        def check(beside: Path) -> None:
+            from caffe2torch.verify import verify
+
+            verified.extend(verify(beside))
+            for comparison in verified:
+                comparison.require(out)
+
+        folder.save(converted, out, options.force, options.onnx, None if options.no_verify else check)
+    return _result(out, converted, verified)
+
+
+def _result(out: Path, converted: Converted, verified: Sequence[Any]) -> Result:
+    text = ""
+    if verified:
+        from caffe2torch.verify import summary
+
+        text = summary(verified)
+    return Result(
+        out=out,
+        converted=converted,
+        files={path.name: path.stat().st_size for path in sorted(out.iterdir())},
+        filled=tuple(weights.missing(converted.graph)),
+        verified=text,
+        checks={entry.title: entry.worst.relative for entry in verified if entry.rows},
+    )
+
+
+def _asked_for(found: Preprocessing, options: Options) -> Preprocessing:
+    order = options.channel_order or found.channel_order
+    mean = found.mean
+    if options.mean is not None:
+        mean = read_mean(options.mean, ORDERS[order])
+    elif mean is not None and order != found.channel_order:
+        mean = mean[::-1]
+    return replace(found, channel_order=order, mean=mean)
+
+
+def preprocessing_text(preprocessing: Preprocessing) -> str:
+    """``BGR minus (104, 117, 123)``"""
+    if preprocessing.mean is None:
+        return f"{preprocessing.channel_order}, mean not known (--mean gives it)"
+    text = preprocessing.channel_order
+    if any(preprocessing.mean):
+        text += f" minus ({', '.join(f'{value:g}' for value in preprocessing.mean)})"
+    return text if preprocessing.scale == 1 else f"{text}, times {preprocessing.scale:g}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:6])
+    return ", ".join(shown) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _size(count: int) -> str:
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} kB"
+    return f"{count / 1_000_000:.1f} MB"

@@ -1,0 +1,129 @@
+"""Tables for the terminal: layers of a net, comparisons, layer types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caffe2torch import known, registry
+from caffe2torch.terminal import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from caffe2torch.inspection import Inspection
+    from caffe2torch.net import Shape
+    from caffe2torch.verify import Comparison
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _text(value: object) -> str:
+    """Cell text in which nothing from a file is taken for markup."""
+    from rich.markup import escape
+
+    return escape(str(value))
+
+
+def shape_text(shape: Shape | None) -> str:
+    """``1 x 64 x 224 x 224``, ``?`` if it is not known."""
+    if shape is None:
+        return "?"
+    return " x ".join(map(str, shape)) if shape else "scalar"
+
+
+def show_inspection(found: Inspection) -> None:
+    """The table of `caffe2torch inspect`."""
+    net = found.net
+    published = known.recognise(net)
+    name = f"{published.title}" if published else net.name or "a net without a name"
+    click.echo(f"{net.weights_path or net.path}: {name}, {len(found.rows)} layers")
+    for blob, shape in found.inputs.items():
+        click.echo(f"  input {blob}: {shape_text(shape)}")
+    table = _table(
+        "layer", "type", "top", "shape", "parameters", "multiply-adds", right=("parameters", "multiply-adds")
+    )
+    for row in found.rows:
+        table.add_row(
+            _text(row.layer.name),
+            _text(row.layer.type),
+            _text(", ".join(row.layer.tops)),
+            ", ".join(shape_text(shape) for shape in row.shapes),
+            f"{row.parameters:,}" if row.parameters else "",
+            "?" if row.multiply_adds is None else f"{row.multiply_adds:,}" if row.multiply_adds else "",
+        )
+    total = found.multiply_adds
+    table.add_section()
+    table.add_row("total", "", "", "", f"{found.parameters:,}", "?" if total is None else f"{total:,}")
+    console().print(table)
+    for problem in found.problems:
+        click.echo(f"  cannot be converted: {problem}")
+    for text in found.notes:
+        click.echo(f"  note: {text}")
+
+
+def show_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """The tables of `caffe2torch verify`."""
+    for comparison in comparisons:
+        table = _table("value", "layer", "shape", "largest", "difference", "", right=("largest", "difference"))
+        for row in comparison.rows:
+            table.add_row(
+                _text(row.value),
+                _text(f"{row.layer} ({row.type})"),
+                shape_text(row.shape),
+                f"{row.largest:.4g}",
+                f"{row.error:.2e}",
+                "" if row.holds else "DIFFERS",
+            )
+        click.echo(comparison.title)
+        console().print(table)
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as `verify --json` prints it."""
+    return {
+        "title": comparison.title,
+        "holds": comparison.first_difference is None,
+        "values": [
+            {
+                "value": row.value,
+                "layer": row.layer,
+                "type": row.type,
+                "shape": list(row.shape),
+                "largest": row.largest,
+                "difference": row.error if row.error != float("inf") else None,
+                "holds": row.holds,
+            }
+            for row in comparison.rows
+        ],
+    }
+
+
+def show_layers(as_json: bool) -> None:
+    """The table of `caffe2torch layers`."""
+    entries = [
+        {"type": name, "family": operation.family, "fields": _fields(operation)}
+        for name, operation in registry.operations()
+    ]
+    if as_json:
+        click.echo(json.dumps(entries, indent=1))
+        return
+    table = _table("type", "family", "fields")
+    for entry in entries:
+        table.add_row(str(entry["type"]), str(entry["family"]), " ".join(entry["fields"]))
+    console().print(table)
+
+
+def _fields(operation: type[registry.Operation]) -> list[str]:
+    return [name for names in operation.understood.values() for name in names]
