@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -69,7 +70,7 @@ def plot_samples(path: Path, samples: Sequence[Sample]) -> None:
         axes.set_title(_short(sample.label), fontsize=9, color="#333333", parse_math=False)
         verdict = f"{'✓' if right else '✗'} {_short(sample.predicted)}\n{sample.score:.1%}"
         axes.set_xlabel(verdict, fontsize=9, color=colour, fontweight="bold", parse_math=False)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def _plot(path: Path, quantity: str, epochs: Sequence[Epoch], best: Epoch) -> None:
@@ -98,7 +99,7 @@ def _plot(path: Path, quantity: str, epochs: Sequence[Epoch], best: Epoch) -> No
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -112,15 +113,19 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=120, layout=layout, facecolor="white")
 
 
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # such a letter is drawn as a box
+        figure.savefig(path)
+
+
 @cache
 def _fonts() -> list[str]:
     import logging
-    import warnings
 
     from matplotlib.font_manager import fontManager
 
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # such a letter is drawn as a box
     installed = {font.name for font in fontManager.ttflist}
     return [name for name in FONTS if name in installed] or ["sans-serif"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -97,6 +98,7 @@ def loader(
         prefetch_factor=BATCHES_AHEAD if workers else None,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
+        worker_init_fn=leave_interrupts,
         generator=torch.Generator().manual_seed(0),  # its own: the number of workers must not move the global one
     )
 
@@ -107,6 +109,11 @@ def batches(source: DataLoader[Batch]) -> Iterator[Batch]:
         if isinstance(batch, str):
             raise DataError(f"{batch} (it could be read when the run began)")
         yield batch
+
+
+def leave_interrupts(worker: int) -> None:
+    """Ctrl-C at a terminal reaches the workers too; the process that trains answers it and ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def default_workers(size: tuple[int, int], batch_size: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from caffe2torch.errors import DataError
+from finetune.data.batches import leave_interrupts
 from finetune.data.folders import LabelledPictures
 from finetune.data.pictures import load_picture
 
@@ -50,7 +51,13 @@ def survey(
     found = Survey([], [], [], size)
     looked = _Looked(pictures.paths, size)
     # list: the results are passed on as they are, as plain numbers through a pipe.
-    source = DataLoader(looked, batch_size=PICTURES_AT_ONCE, collate_fn=list, num_workers=workers)
+    source = DataLoader(
+        looked,
+        batch_size=PICTURES_AT_ONCE,
+        collate_fn=list,
+        num_workers=workers,
+        worker_init_fn=leave_interrupts,
+    )
     index = 0
     for results in source:
         for result in results:

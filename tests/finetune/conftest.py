@@ -1,4 +1,4 @@
-"""What the tests of the running half share: a small classifier as `onnx export` would write it, and pictures for it."""
+"""What tests share: a small classifier as `onnx export` would write it, a small trunk to train on, and pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+
+from caffe2torch.folder import Converted, from_caffemodel
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 METADATA = {
@@ -82,4 +84,43 @@ def colours(tmp_path: Path) -> Path:
         noise = np.random.default_rng(number).integers(0, 60, (20, 30, 3))
         pixels = np.clip(np.array(COLOURS[name]) * 0.6 + noise, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}-{name}.png")
+    return folder
+
+
+PAINT = {"blue": (60, 90, 200), "green": (70, 180, 60), "red": (210, 60, 70)}
+TINY_NET = """
+name: "tiny"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 24 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param {
+  num_output: 6 kernel_size: 4 stride: 4 weight_filler { type: "gaussian" std: 0.05 } } }
+layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param {
+  num_output: 5 weight_filler { type: "xavier" } } }
+"""
+
+
+@pytest.fixture
+def tiny_trunk(tmp_path: Path) -> Converted:
+    """A converted net of one convolution, 3 x 16 x 24 to a map of 6 x 4 x 6, with dropout behind it, and a tail."""
+    prototxt = tmp_path / "tiny.prototxt"
+    prototxt.write_text(TINY_NET)
+    return from_caffemodel(None, prototxt)
+
+
+@pytest.fixture
+def painted(tmp_path: Path) -> Path:
+    """A folder per class, blue, green and red, of ten noisy pictures each."""
+    return paint(tmp_path / "painted", 10)
+
+
+def paint(folder: Path, pictures: int, seed: int = 0) -> Path:
+    """Write a folder per colour of PAINT with ``pictures`` noisy pictures each."""
+    noise = np.random.default_rng(seed)
+    for name, colour in PAINT.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(pictures):
+            pixels = np.clip(np.array(colour) + noise.normal(0, 25, (20, 28, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
     return folder

@@ -1,0 +1,84 @@
+"""The pieces of the training loop."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from finetune.loop import _better, mirrored
+from finetune.options import Options
+from finetune.table import Epoch, append_csv, print_epoch, print_header
+
+
+def epoch(number: int, accuracy: float | None, loss: float | None) -> Epoch:
+    return Epoch(number, 0.25, 0.75, loss, accuracy, 0.01, 123.4, 5.6)
+
+
+def test_mirrored_turns_about_half_left_to_right() -> None:
+    pictures = torch.arange(200 * 2 * 3 * 3, dtype=torch.int64).to(torch.uint8).reshape(200, 2, 3, 3)
+    turned = mirrored(pictures, torch.Generator().manual_seed(0))
+    flags = [bool((turned[i] == pictures[i].flip(1)).all()) for i in range(200)]
+    same = [bool((turned[i] == pictures[i]).all()) for i in range(200)]
+    assert all(flag != kept for flag, kept in zip(flags, same, strict=True))
+    assert 70 < sum(flags) < 130
+
+
+def test_the_rate_drops_after_the_step() -> None:
+    assert [Options().rate(number) for number in (1, 10, 11, 20, 40)] == pytest.approx(
+        [0.01, 0.01, 0.001, 0.001, 0.001]
+    )
+    stepped = Options(learning_rate=1.0, lr_step=(2, 4), lr_gamma=0.5)
+    assert [stepped.rate(number) for number in range(1, 7)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_the_best_is_more_accurate_then_of_less_loss_then_the_earlier() -> None:
+    best = epoch(1, 0.9, 0.5)
+    assert _better(epoch(2, 0.91, 0.9), best)
+    assert _better(epoch(2, 0.9, 0.4), best)
+    assert not _better(epoch(2, 0.9, 0.5), best)
+    assert not _better(epoch(2, 0.8, 0.1), best)
+    assert _better(epoch(2, None, None), epoch(1, None, None))  # nothing validated: the last
+
+
+def test_metrics_csv(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    append_csv(path, epoch(1, None, None))
+    append_csv(path, epoch(2, 0.5, 1.25))
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "learning_rate",
+        "pictures_per_second",
+        "seconds",
+    ]
+    assert rows[0]["validation_loss"] == ""
+    assert rows[1]["validation_loss"] == "1.25"
+    assert rows[1]["epoch"] == "2"
+
+
+def test_the_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    print_header()
+    print_epoch(epoch(1, None, None), best=True)
+    print_epoch(epoch(20, 0.5, 1.25), best=False)
+    header, first, second = capsys.readouterr().out.splitlines()
+    for title in (
+        "epoch",
+        "train loss",
+        "train accuracy",
+        "validation loss",
+        "validation accuracy",
+        "lr",
+        "pictures/s",
+    ):
+        assert title in header
+    assert len(header) == len(first) == len(second) <= 120
+    assert second.split() == ["20", "0.2500", "0.7500", "1.2500", "0.5000", "0.01", "123.4", "5.6"]
+    assert first.split()[3:5] == ["-", "-"]
