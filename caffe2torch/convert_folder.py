@@ -53,8 +53,8 @@ class Result:
         if config["dropped"]:
             why = f" ({config['why']})" if config["why"] else ""
             lines.append(f"  dropped   {_listed(config['dropped'])}{why}")
-        inputs = [f"{value.blob} {shape_text(value, graph.batch)}" for value in graph.inputs]
-        outputs = [f"{value.blob} {shape_text(value, graph.batch)}" for value in graph.outputs]
+        inputs = [f"{value.blob} {shape_text(value)}" for value in graph.inputs]
+        outputs = [f"{value.blob} {shape_text(value)}" for value in graph.outputs]
         lines.append(f"  input     {_listed(inputs)}, {preprocessing_text(self.converted.preprocessing)}")
         lines.append(f"  output    {_listed(outputs)}")
         lines.append(f"  weights   {graph.parameters:,} parameters")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -16,6 +16,8 @@ from caffe2torch.net import Layer, Net, Shape
 from caffe2torch.registry import LayerError, Operation
 from caffe2torch.wiring import Wire, Wiring, wire
 
+BATCH = "N"
+
 
 @dataclass(frozen=True)
 class Value:
@@ -24,6 +26,7 @@ class Value:
     name: str
     blob: str
     shape: Shape
+    rows: str = ""  # axis 0 may have any size: BATCH, or named after the layer that selects items
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,13 @@ def resolve(
     except ShapeError:
         resolver.refuse_unknown_types()  # the graver fault
         raise
-    operations, found = resolver.run(shapes)
-    batch = resolver.any_batch(shapes, operations, found)
-    values = _values(wiring, wires, inputs, found, names, targets)
+    every, found = resolver.run(shapes)
+    wires, operations = _computed(wires, every, targets)
+    used = {value for entry in wires for value in entry.inputs} | set(targets)
+    inputs = {value: blob for value, blob in inputs.items() if value in used}
+    grown = resolver.grown(shapes, inputs.values(), every, found)
+    rows = _rows(wires, operations, found, grown)
+    values = _values(wiring, wires, inputs, found, rows)
     kept = {id(entry.layer) for entry in wires}
     return Graph(
         name=net.name,
@@ -116,7 +123,7 @@ def resolve(
         ),
         outputs=tuple(values[value] for value in targets),
         output_names=tuple(names),
-        batch=batch,
+        batch=grown is not None,
         net=net,
         dropped=tuple(layer.name for layer in net.layers if id(layer) not in kept and layer.type != "Split"),
         notes=(*net.notes, *sizes.notes),
@@ -170,6 +177,38 @@ def _needed(wiring: Wiring, targets: Sequence[int]) -> list[Wire]:
             kept.append(entry)
             wanted.update(entry.inputs)
     return kept[::-1]
+
+
+def _computed(
+    wires: Sequence[Wire], operations: Sequence[Operation], targets: Sequence[int]
+) -> tuple[list[Wire], list[Operation]]:
+    """What is left where some bottoms need not be computed, as only their shape matters."""
+    wanted = set(targets)
+    kept = []
+    for entry, operation in zip(reversed(wires), reversed(operations), strict=True):
+        if wanted.intersection(entry.outputs):
+            inputs = tuple(value for place, value in enumerate(entry.inputs) if place not in operation.measured)
+            kept.append((replace(entry, inputs=inputs), operation))
+            wanted.update(inputs)
+    return [entry for entry, _ in reversed(kept)], [operation for _, operation in reversed(kept)]
+
+
+def _rows(
+    wires: Sequence[Wire],
+    operations: Sequence[Operation],
+    found: Mapping[int, Shape],
+    grown: Mapping[int, Shape] | None,
+) -> dict[int, str]:
+    """The values whose axis 0 may have any size, with the name of that size: the batch's, or a selection's."""
+    rows = {value: BATCH for value, shape in found.items() if grown is not None and grown[value] != shape}
+    for entry, operation in zip(wires, operations, strict=True):
+        selected = [value for value in entry.inputs if rows.get(value, BATCH) != BATCH]
+        if operation.selects:
+            rows.update(dict.fromkeys(entry.outputs, f"{entry.layer.name}_rows"))
+        elif selected:
+            first = found[selected[0]][:1]
+            rows.update({value: rows[selected[0]] for value in entry.outputs if found[value][:1] == first})
+    return rows
 
 
 class Resolver:
@@ -237,23 +276,27 @@ class Resolver:
             return False
         return len(operations) == len(part.wires)
 
-    def any_batch(
-        self, shapes: Mapping[str, Shape], operations: Sequence[Operation], found: Mapping[int, Shape]
-    ) -> bool:
-        """Whether one more in axis 0 of the inputs changes nothing but axis 0 of every value, by the same factor."""
-        sizes = {shape[0] if shape else None for shape in shapes.values()}
-        if len(sizes) != 1 or None in sizes or 0 in sizes:
-            return False
-        size = next(iter(sizes))
-        assert size is not None
-        more = {blob: (size + 1, *shape[1:]) for blob, shape in shapes.items()}
+    def grown(
+        self,
+        shapes: Mapping[str, Shape],
+        blobs: Collection[str],
+        operations: Sequence[Operation],
+        found: Mapping[int, Shape],
+    ) -> dict[int, Shape] | None:
+        """Every value's shape with one more in axis 0 of some inputs; None if that changes more than axis 0."""
+        sizes = {shapes[blob][0] if shapes[blob] else 0 for blob in blobs}
+        if len(sizes) != 1 or 0 in sizes:
+            return None
+        size = sizes.pop()
+        more = {blob: (size + 1, *shape[1:]) if blob in blobs else shape for blob, shape in shapes.items()}
         try:
             others, grown = self.run(more)
         except NetError:
-            return False
-        return others == list(operations) and all(
+            return None
+        same = others == list(operations) and all(
             grown[value] == shape or grown[value] == (size + 1, *shape[1:]) for value, shape in found.items()
         )
+        return grown if same else None
 
 
 def _check_tops(layer: Layer, tops: Sequence[Shape]) -> None:
@@ -290,8 +333,7 @@ def _values(
     wires: Sequence[Wire],
     inputs: Mapping[int, str],
     shapes: Mapping[int, Shape],
-    names: Sequence[str],
-    targets: Sequence[int],
+    rows: Mapping[int, str],
 ) -> dict[int, Value]:
     """Name every value: a blob's last one (or the one asked for) by the blob, earlier ones ``blob:layer``."""
     producer = {value: entry.layer.name for entry in wires for value in entry.outputs}
@@ -309,5 +351,5 @@ def _values(
                 count += 1
                 name = f"{base}:{count}"
             taken.add(name)
-        values[value] = Value(name, blob, shapes[value])
+        values[value] = Value(name, blob, shapes[value], rows.get(value, ""))
     return values

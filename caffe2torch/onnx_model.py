@@ -11,7 +11,7 @@ import numpy as np
 
 from caffe2torch.errors import OutputError
 from caffe2torch.files import write_whole
-from caffe2torch.graph import Graph, Node
+from caffe2torch.graph import Graph, Node, Value
 from caffe2torch.net import Shape
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 OPSET = 17  # onnxruntime 1.13 and later, and every runtime of today, read it
 IR_VERSION = 8
 LIMIT = (1 << 31) - 1  # protobuf's: one file, no external data
-BATCH = "N"
 
 
 class Nodes:
@@ -149,9 +148,8 @@ class LayerNodes:
         names: Mapping[str, str],
         state: Mapping[str, np.ndarray],
         prefix: str,
-        batch: bool,
     ) -> None:
-        self._nodes, self._node, self._state, self._prefix, self._batch = nodes, node, state, prefix, batch
+        self._nodes, self._node, self._state, self._prefix = nodes, node, state, prefix
         self.inputs = [names[value.name] for value in node.inputs]
         self.outputs = [names[value.name] for value in node.outputs]
         self.input_shapes: list[Shape] = [value.shape for value in node.inputs]
@@ -178,8 +176,8 @@ class LayerNodes:
         return full if self._nodes.has_initializer(full) else self._nodes.initializer(full, self._state[key])
 
     def batched(self, shape: Sequence[int]) -> list[int]:
-        """A shape to Reshape to, with -1 for axis 0 where the batch may have any size."""
-        return [-1, *shape[1:]] if self._batch and shape else list(shape)
+        """A shape to Reshape to, with -1 for axis 0 where the number of items may be any."""
+        return [-1, *shape[1:]] if shape and any(value.rows for value in self._node.inputs) else list(shape)
 
     def reshape(self, value: str, shape: Sequence[int], output: str | None = None) -> str:
         """A Reshape node to a constant shape."""
@@ -204,7 +202,7 @@ def add_graph(
             free = not prefix and value.name in graph.output_names and value.name not in names.values()
             names[value.name] = value.name if free else nodes.unique(prefix + value.name)
     for node in graph.nodes:
-        node.operation.onnx(LayerNodes(nodes, node, names, state, prefix, graph.batch))
+        node.operation.onnx(LayerNodes(nodes, node, names, state, prefix))
     return [names[value.name] for value in graph.outputs]
 
 
@@ -226,7 +224,7 @@ def save(
 def _nodes(graph: Graph, state: Mapping[str, np.ndarray]) -> Nodes:
     nodes = Nodes(graph.name or "net")
     for value in graph.inputs:
-        nodes.add_input(value.blob, np.float32, _dims(value.shape, graph.batch))
+        nodes.add_input(value.blob, np.float32, _dims(value))
     nodes.reserve(graph.output_names)
     results = add_graph(nodes, graph, state, {value.blob: value.blob for value in graph.inputs})
     declared: set[str] = set()
@@ -237,9 +235,9 @@ def _nodes(graph: Graph, state: Mapping[str, np.ndarray]) -> Nodes:
             name = blob if blob not in declared and blob not in graph.input_names else nodes.unique(f"{blob}:output")
             nodes.add("Identity", [result], [name])
         declared.add(name)
-        nodes.add_output(name, np.float32, _dims(value.shape, graph.batch))
+        nodes.add_output(name, np.float32, _dims(value))
     return nodes
 
 
-def _dims(shape: Shape, batch: bool) -> list[int | str]:
-    return [BATCH, *shape[1:]] if batch and shape else list(shape)
+def _dims(value: Value) -> list[int | str]:
+    return [value.rows, *value.shape[1:]] if value.rows else list(value.shape)

@@ -45,6 +45,8 @@ class Operation:
     bottoms: ClassVar[tuple[int, float]] = (1, 1)  # fewest and most
     tops: ClassVar[tuple[int, float]] = (1, 1)
     loss: ClassVar[bool] = False  # only for training: dropped unless asked for
+    measured: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the shape matters: they are not computed for it
+    selects: ClassVar[bool] = False  # how many items its tops have, the data tells
     onnx_operators: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -100,14 +100,14 @@ def _forward(graph: Graph) -> list[str]:
         expression = node.operation.torch().expression.format(
             *(variables[value.name] for value in node.inputs), self=f"self.{node.name}"
         )
-        shape = shape_text(node.outputs[0], graph.batch)
+        shape = shape_text(node.outputs[0])
         lines += statement(f"{targets} = {expression}", 8, shape if shape != told else "")
         told = shape
     return [*lines, *statement(f"return {_returned(graph, variables)}", 8)]
 
 
 def _signature(arguments: str, result: str) -> list[str]:
-    line = f"    def forward(self, {arguments}) -> {result}:"
+    line = f"    def forward({', '.join(filter(None, ('self', arguments)))}) -> {result}:"
     if len(line) <= 88:
         return [line]
     inner = f"        self, {arguments}"
@@ -117,11 +117,11 @@ def _signature(arguments: str, result: str) -> list[str]:
     return ["    def forward(", *(f"        {item}," for item in items), f"    ) -> {result}:"]
 
 
-def shape_text(value: Value, batch: bool) -> str:
+def shape_text(value: Value) -> str:
     """(N, 64, 224, 224), with N where the batch may have any size."""
     sizes = [str(size) for size in value.shape]
-    if batch and sizes:
-        sizes[0] = "N"
+    if value.rows:
+        sizes[0] = _comment(value.rows)
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.onnx_model import BATCH, Nodes, add_graph
+from caffe2torch.graph import BATCH
+from caffe2torch.onnx_model import Nodes, add_graph
 from caffe2torch.preprocess import Preprocessing
 from finetune.runtime import INPUT, OUTPUT
 
