@@ -55,7 +55,9 @@ class Result:
             lines.append(f"  dropped   {_listed(config['dropped'])}{why}")
         inputs = [f"{value.blob} {shape_text(value)}" for value in graph.inputs]
         outputs = [f"{value.blob} {shape_text(value)}" for value in graph.outputs]
-        lines.append(f"  input     {_listed(inputs)}, {preprocessing_text(self.converted.preprocessing)}")
+        lines.append(f"  input     {_listed(inputs)}: {self.converted.preprocessing.text()}")
+        if self.converted.preprocessing.mean is None:
+            lines.append("  note      the mean is in no file; --mean gives it, fine-tuning takes its pictures' own")
         lines.append(f"  output    {_listed(outputs)}")
         lines.append(f"  weights   {graph.parameters:,} parameters")
         if self.filled:
@@ -151,16 +153,6 @@ def _asked_for(found: Preprocessing, options: Options) -> Preprocessing:
     elif mean is not None and order != found.channel_order:
         mean = mean[::-1]
     return replace(found, channel_order=order, mean=mean)
-
-
-def preprocessing_text(preprocessing: Preprocessing) -> str:
-    """``BGR minus (104, 117, 123)``"""
-    if preprocessing.mean is None:
-        return f"{preprocessing.channel_order}, mean not known (--mean gives it)"
-    text = preprocessing.channel_order
-    if any(preprocessing.mean):
-        text += f" minus ({', '.join(f'{value:g}' for value in preprocessing.mean)})"
-    return text if preprocessing.scale == 1 else f"{text}, times {preprocessing.scale:g}"
 
 
 def _listed(names: Sequence[str]) -> str:

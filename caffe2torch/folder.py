@@ -22,7 +22,7 @@ from caffe2torch.graph import Graph, resolve
 from caffe2torch.net import Net, Shape
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.reader import PathLike, load_net
-from caffe2torch.torch_source import source
+from caffe2torch.torch_source import shape_text, source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -213,7 +213,7 @@ def save(
     with replaced(target, force) as beside:
         state = converted.state()
         save_file(state, beside / WEIGHTS, metadata={"format": "pt"})
-        (beside / SOURCE).write_text(source(converted.graph), encoding="utf-8")
+        (beside / SOURCE).write_text(source(converted.graph, _about(converted)), encoding="utf-8")
         config = {**converted.config, **_described(converted)}
         (beside / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         if onnx:
@@ -224,6 +224,17 @@ def save(
         del state
         if check is not None:
             check(beside)
+
+
+def _about(converted: Converted) -> str:
+    """How to load the folder and what its input is, for the docstring of model.py."""
+    shapes = ", ".join(shape_text(value, converted.graph.batch) for value in converted.graph.inputs)
+    return f"""    from safetensors.torch import load_file
+
+    model = Model().eval()
+    model.load_state_dict(load_file("{WEIGHTS}"))
+
+Input: float32 of shape {shapes}; pictures: {converted.preprocessing.text()}."""
 
 
 def _described(converted: Converted) -> dict[str, Any]:

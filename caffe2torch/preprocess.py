@@ -38,6 +38,15 @@ class Preprocessing:
         """Channels of the net's input."""
         return ORDERS[self.channel_order]
 
+    def text(self) -> str:
+        """``BGR, 0 to 255, minus (104, 117, 123)``"""
+        if self.mean is None:
+            return f"{self.channel_order}, 0 to 255, mean not known"
+        words = f"{self.channel_order}, 0 to 255"
+        if any(self.mean):
+            words += f", minus ({', '.join(f'{value:g}' for value in self.mean)})"
+        return words if self.scale == 1 else f"{words}, times {self.scale:g}"
+
     def to_json(self) -> dict[str, Any]:
         """As kept in config.json."""
         return {

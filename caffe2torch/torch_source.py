@@ -13,8 +13,11 @@ from caffe2torch.identifiers import identifiers
 from caffe2torch.layout import statement
 
 
-def source(graph: Graph) -> str:
-    """The text of model.py: imports torch and nothing else; state_dict keys are ``layer.weight`` and the like."""
+def source(graph: Graph, about: str = "") -> str:
+    """The text of model.py: imports torch and nothing else; state_dict keys are ``layer.weight`` and the like.
+
+    ``about`` is more to say in its docstring; it must be plain text of our own.
+    """
     body = [*_init(graph), "", *_forward(graph)]
     text = "\n".join(body)
     modules = _own_modules(text)
@@ -24,7 +27,8 @@ def source(graph: Graph) -> str:
     if re.search(r"\bF\.", everything):
         imports.append("from torch.nn import functional as F")
     head = "\n".join(imports)
-    parts = [f'"""{_title(graph)}"""\n\n{head}', *modules, "\n".join([*_class(graph), *body])]
+    docstring = f'"""{_title(graph)}\n\n{about.strip()}\n"""' if about else f'"""{_title(graph)}"""'
+    parts = [f"{docstring}\n\n{head}", *modules, "\n".join([*_class(graph), *body])]
     return "\n\n\n".join(parts) + "\n"
 
 
