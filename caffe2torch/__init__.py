@@ -8,9 +8,24 @@
 
 from __future__ import annotations
 
-from caffe2torch.conversion import convert, to_onnx, to_source
-from caffe2torch.errors import CaffeError
-from caffe2torch.reader import load_net
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffe2torch.conversion import convert, to_onnx, to_source
+    from caffe2torch.errors import CaffeError
+    from caffe2torch.reader import load_net
 
 __all__ = ["CaffeError", "convert", "load_net", "to_onnx", "to_source"]
 __version__ = "0.1.0"
+
+_HOMES = {"CaffeError": "errors", "convert": "conversion", "load_net": "reader"}
+_HOMES |= {"to_onnx": "conversion", "to_source": "conversion"}
+
+
+def __getattr__(name: str) -> Any:
+    """Names of the interface, imported when they are first used: a command's help needs none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'caffe2torch' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"caffe2torch.{_HOMES[name]}"), name)

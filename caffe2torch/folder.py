@@ -228,7 +228,7 @@ def save(
 
 def _about(converted: Converted) -> str:
     """How to load the folder and what its input is, for the docstring of model.py."""
-    shapes = ", ".join(shape_text(value, converted.graph.batch) for value in converted.graph.inputs)
+    shapes = ", ".join(shape_text(value) for value in converted.graph.inputs)
     return f"""    from safetensors.torch import load_file
 
     model = Model().eval()

@@ -39,6 +39,15 @@ class Commands(click.Group):
             raise Failure("not enough memory for this") from error
         except OSError as error:
             raise Failure(in_words(error)) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("CAFFE2TORCH_TRACEBACK"):
+                raise
+            raise Failure(
+                f"{type(error).__name__}: {error}. This is a fault of the program, not of your files; please report it, "
+                "with what CAFFE2TORCH_TRACEBACK=1 shows"
+            ) from error
 
 
 class Failure(click.ClickException):

@@ -27,7 +27,7 @@ def source(graph: Graph, about: str = "") -> str:
     if re.search(r"\bF\.", everything):
         imports.append("from torch.nn import functional as F")
     head = "\n".join(imports)
-    docstring = f'"""{_title(graph)}\n\n{about.strip()}\n"""' if about else f'"""{_title(graph)}"""'
+    docstring = f'"""{_title(graph)}\n\n{about.strip(chr(10))}\n"""' if about else f'"""{_title(graph)}"""'
     parts = [f"{docstring}\n\n{head}", *modules, "\n".join([*_class(graph), *body])]
     return "\n\n\n".join(parts) + "\n"
 
