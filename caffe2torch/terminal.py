@@ -45,7 +45,7 @@ class Commands(click.Group):
             if os.environ.get("CAFFE2TORCH_TRACEBACK"):
                 raise
             raise Failure(
-                f"{type(error).__name__}: {error}. This is a fault of the program, not of your files; please report it, "
+                f"{type(error).__name__}: {error}. This is a fault of the program, not of your files; please report it "
                 "with what CAFFE2TORCH_TRACEBACK=1 shows"
             ) from error
 
