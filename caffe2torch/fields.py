@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -16,12 +16,57 @@ def plain_float(value: float) -> float:
     return float(str(np.float32(value)))
 
 
+def plain_text(value: bytes | str) -> str:
+    """A name as Caffe's files hold it, bytes that are UTF-8 if they can be: otherwise one character a byte."""
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def from_message(message: Any) -> Fields:
     """The set fields of a protobuf message, with the schema's defaults behind them."""
     return Fields(
         {descriptor.name: _plain(descriptor, value) for descriptor, value in message.ListFields()},
         _defaults(message.DESCRIPTOR),
     )
+
+
+def of(name: str, given: Mapping[str, Any]) -> Fields:
+    """Plain values as the set fields of the message ``name``, such as ParamSpec, with its defaults behind them."""
+    from caffe2torch import schema
+
+    return Fields(given, _defaults(schema.message(name).DESCRIPTOR))
+
+
+def of_param(name: str, given: Mapping[str, Any]) -> Fields:
+    """As ``of``, for the message in LayerParameter's field ``name``, such as pooling_param."""
+    return Fields(given, defaults(name))
+
+
+def unknown(message: Any) -> tuple[str, ...]:
+    """What a binary message holds that the schema does not know, as Caffe skips it: ``pooling_param.40``.
+
+    An enum field with a value that does not exist is there by its name, ``pooling_param.pool=7``.
+    """
+    return tuple(dict.fromkeys(_unknown(message, "")))
+
+
+def _unknown(message: Any, prefix: str) -> Iterator[str]:
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    for found in UnknownFieldSet(message):
+        known = message.DESCRIPTOR.fields_by_number.get(found.field_number)
+        if known is not None and known.enum_type is not None and found.wire_type == 0:
+            yield f"{prefix}{known.name}={found.data}"
+        else:
+            yield f"{prefix}{found.field_number}"
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for inner in value if is_repeated(descriptor) else (value,):
+                yield from _unknown(inner, f"{prefix}{descriptor.name}.")
 
 
 def _plain(descriptor: Any, value: Any) -> Any:
@@ -39,6 +84,8 @@ def _converter(descriptor: Any) -> Any:
         return lambda number: names.get(number, str(number))
     if descriptor.cpp_type == descriptor.CPPTYPE_FLOAT:
         return plain_float
+    if descriptor.type == descriptor.TYPE_STRING:
+        return plain_text
     return lambda value: value
 
 

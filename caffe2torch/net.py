@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,13 @@ class Blob:
     legacy: bool  # the file has num, channels, height, width
     count: int  # numbers that lie in the file
     read: Callable[[], np.ndarray] = field(compare=False, repr=False)  # float32, (count,)
+    order: int = -1  # among the layers of the file of weights; -1: it stands in the prototxt
+    flat: bool = False  # lent by another layer: any shape of as many numbers will do
 
     def fits(self, shape: Shape) -> bool:
         """Whether Caffe copies this blob into one of ``shape``: legacy sizes count as padded with 1s in front."""
+        if self.flat:
+            return self.count == prod(shape)
         if self.legacy:
             return len(shape) <= 4 and self.shape == (1,) * (4 - len(shape)) + shape
         return self.shape == shape
@@ -78,6 +83,17 @@ class ParamSpec:
     lr_mult: float = 1.0
     decay_mult: float = 1.0
     permissive: bool = False  # share_mode: the counts must agree, not the shapes
+    given: tuple[str, ...] = ()  # of lr_mult and decay_mult, those that the file sets
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A blob of a layer that others have as well, by its ``param { name }``; the first of them owns it."""
+
+    name: str
+    owner: str  # the owning layer's name
+    owned: bool  # this layer is the owner
+    blob: Blob | None  # what the file has of it, of several the last; None: filled as the owner says
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,9 @@ class Layer:
     exclude: tuple[Rule, ...] = ()
     phase: str | None = None
     loss_weights: tuple[float, ...] = ()
+    propagate_down: tuple[bool, ...] = ()
     blobs: tuple[Blob, ...] | None = None  # None: no file says anything about this layer's weights
+    shared: Mapping[int, Shared] = field(default_factory=dict)  # blobs that other layers have too, by place
     unknown: tuple[str, ...] = ()  # fields of the binary file that the schema does not know
     folder: str | None = None  # of the file that describes the net: files named in it are looked for here
 

@@ -1,8 +1,8 @@
-"""Which layers of a file belong to the net that is run: rules by phase, level and stage; training nets as deploy nets."""
+"""Which layers of a file are run, by the rules of phase, level and stage; and training nets as deploy nets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from caffe2torch.errors import NetError
@@ -16,7 +16,10 @@ _SOURCE_TYPES = frozenset({"Input", "DummyData", "Parameter"})
 
 
 def select(net: Net, phase: str, stages: tuple[str, ...], level: int) -> Net:
-    """The layers whose include and exclude rules the state meets, as Caffe's Net::FilterNet chooses them."""
+    """The layers whose include and exclude rules the state meets, as Caffe's Net::FilterNet chooses them.
+
+    NetError for a layer with rules of both kinds, and a kept one whose propagate_down does not match its bottoms.
+    """
     for layer in net.layers:
         if layer.include and layer.exclude:
             raise NetError(
@@ -25,6 +28,12 @@ def select(net: Net, phase: str, stages: tuple[str, ...], level: int) -> Net:
     layers = tuple(
         replace(layer, phase=layer.phase or phase) for layer in net.layers if _included(layer, phase, stages, level)
     )
+    for layer in layers:
+        if layer.propagate_down and len(layer.propagate_down) != len(layer.bottoms):
+            raise NetError(
+                f"{net.path}: layer {layer.name!r} sets propagate_down {len(layer.propagate_down)} times for "
+                f"{len(layer.bottoms)} bottoms; Caffe wants one a bottom, or none"
+            )
     return replace(net, layers=layers)
 
 
@@ -47,16 +56,29 @@ def _meets(rule: Rule, phase: str, stages: tuple[str, ...], level: int) -> bool:
 def stored(net: Net) -> Net:
     """A net out of a caffemodel as one to be run: stored phases and BatchNorm's ``use_global_stats`` do not count.
 
-    Of several data layers that feed the same blobs (one to train, one to test) keep the one for testing.
-
-    A snapshot holds what its training net was, so its other rules have been applied already and do not count.
+    A snapshot holds what its training net was, so its rules have been applied already and do not count. But where
+    several layers make one blob (one to train, one to test), those for testing are meant; of data layers, the last.
     """
-    chosen: dict[tuple[str, ...], Layer] = {}
-    for layer in net.layers:
-        if is_data(layer) and (layer.tops not in chosen or _included(layer, "TEST", (), 0)):
-            chosen[layer.tops] = layer
-    kept = (layer for layer in net.layers if not is_data(layer) or chosen[layer.tops] is layer)
-    return replace(net, layers=tuple(replace(layer, phase="TEST", params=_without_batch(layer)) for layer in kept))
+    layers = (replace(layer, phase="TEST", params=_without_batch(layer)) for layer in _for_testing(net.layers))
+    return replace(net, layers=tuple(layers))
+
+
+def _for_testing(layers: Sequence[Layer]) -> Iterator[Layer]:
+    makers: dict[str, list[Layer]] = {}
+    for layer in layers:
+        for index, top in enumerate(layer.tops):
+            if not layer.in_place(index):
+                makers.setdefault(top, []).append(layer)
+    meant: dict[str, list[Layer]] = {}
+    for top, several in makers.items():
+        kept = [layer for layer in several if _included(layer, "TEST", (), 0)] or several
+        meant[top] = kept[-1:] if all(map(is_data, kept)) else kept
+    for layer in layers:
+        tops = tuple(top for top in layer.tops if top in layer.bottoms or any(layer is each for each in meant[top]))
+        if tops == layer.tops:
+            yield layer
+        elif tops and is_data(layer):
+            yield replace(layer, tops=tops)
 
 
 def _without_batch(layer: Layer) -> Mapping[str, Fields]:
@@ -72,17 +94,30 @@ def is_data(layer: Layer) -> bool:
 
 
 def deploy(net: Net) -> Net:
-    """Input and data layers as inputs of the net; what they say of the picture's size is kept."""
+    """Input and data layers as inputs of the net; what they say of the picture's size is kept.
+
+    NetError for an input that is given twice, has a negative size, or comes behind a layer that reads it.
+    """
     inputs = list(net.inputs)
     layers: list[Layer] = []
+    reader: dict[str, Layer] = {}
     for layer in net.layers:
         if layer.type == "Input":
-            inputs += _declared(layer, net.path)
+            found = _declared(layer, net.path)
         elif is_data(layer):
-            inputs += _from_data(layer)
+            found = _from_data(layer)
         else:
             layers.append(layer)
-    _refuse_twice(inputs, net.path)
+            reader.update((bottom, layer) for bottom in layer.bottoms if bottom not in reader)
+            continue
+        late = next((entry.blob for entry in found if entry.blob in reader), None)
+        if late is not None:
+            raise NetError(
+                f"{net.path}: layer {reader[late].name!r} reads blob {late!r}, which layer {layer.name!r} "
+                f"({layer.type}) gives only later; Caffe wants the layers in the order in which they run"
+            )
+        inputs += found
+    _refuse_odd(inputs, net.path)
     return replace(net, inputs=tuple(inputs), layers=tuple(layers))
 
 
@@ -96,20 +131,24 @@ def _declared(layer: Layer, path: str) -> list[Input]:
 
 
 def _from_data(layer: Layer) -> list[Input]:
-    """The first top is the picture; a label's shape is not told."""
+    """The first top is the picture; how many labels there are only MemoryData tells."""
     transform = layer.param("transform_param")
     crop = transform.crop_size
     shape: Shape | None = None
+    label: Shape | None = None
     if layer.type == "MemoryData":
         memory = layer.param("memory_data_param")
         shape = (memory.batch_size, memory.channels, crop or memory.height, crop or memory.width)
+        label = (memory.batch_size,)
     first = Input(layer.tops[0], shape, layer.type, crop, transform.mean_value, transform.scale)
-    return [first, *(Input(top, None, layer.type) for top in layer.tops[1:])]
+    return [first, *(Input(top, label, layer.type) for top in layer.tops[1:])]
 
 
-def _refuse_twice(inputs: list[Input], path: str) -> None:
+def _refuse_odd(inputs: list[Input], path: str) -> None:
     seen: set[str] = set()
     for entry in inputs:
         if entry.blob in seen:
             raise NetError(f"{path}: blob {entry.blob!r} is produced by multiple sources; Caffe refuses this net")
+        if min(entry.shape or (0,)) < 0:
+            raise NetError(f"{path}: input {entry.blob!r} has the shape {entry.shape}; no size may be negative")
         seen.add(entry.blob)

@@ -1,20 +1,19 @@
-"""A prototxt and a caffemodel as one Net: text parsed, headers walked, tensors left where they are."""
+"""A prototxt and a file of weights as one Net: text parsed, headers walked, tensors left where they are."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from caffe2torch import fields, phases, schema, upgrade, wire
-from caffe2torch.errors import CaffeError, FileError, TextError, WireError
-from caffe2torch.net import Blob, Input, Layer, Net, ParamSpec, Rule, Shape
+from caffe2torch import binary, hdf5, net_message, phases, prototxt, sharing
+from caffe2torch.errors import CaffeError, FileError
+from caffe2torch.net import Blob, Layer, Net
 
 PathLike = str | os.PathLike[str]
+
+_LEARNED = frozenset({"Convolution", "Deconvolution", "Embed", "InnerProduct", "LSTM", "RNN"})
 
 
 def load_net(
@@ -27,152 +26,86 @@ def load_net(
 ) -> Net:
     """Read a net without reading a tensor.
 
-    With a prototxt, its net is taken as Caffe would run it in ``phase`` (and stages, level), and the caffemodel's
-    weights are joined to it by layer name. Without one, the net inside the caffemodel is taken in its deploy form:
-    data layers are inputs, and stored phases do not count. Raises CaffeError (FileError, TextError, WireError,
-    NetError) naming file and place.
+    With a prototxt, its net is taken as Caffe would run it in ``phase`` (and stages, level), and the weights of the
+    caffemodel (protobuf or HDF5) are joined to it by layer name. Without one, the net inside the caffemodel is taken
+    in its deploy form: data layers are inputs, and stored phases do not count. Raises CaffeError (FileError,
+    TextError, WireError, NetError) naming file and place.
     """
     if caffemodel is None and prototxt is None:
         raise CaffeError("nothing to read: give a caffemodel, a prototxt or both")
-    stored = _read_caffemodel(Path(caffemodel)) if caffemodel is not None else None
+    weights = None if caffemodel is None else Path(caffemodel)
     if prototxt is None:
-        assert stored is not None
-        return phases.deploy(phases.stored(stored))
-    net = phases.select(_read_prototxt(Path(prototxt)), phase, tuple(stages), level)
-    if stored is not None:
-        net = _with_weights(net, stored)
-    return phases.deploy(net)
+        assert weights is not None
+        if hdf5.is_hdf5(weights):
+            raise FileError(f"{weights}: HDF5 holds weights only, no net; give its prototxt too (--prototxt)")
+        return phases.deploy(sharing.share(phases.stored(binary.read(weights))))
+    net = _from_text(Path(prototxt), phase, tuple(stages), level)
+    if weights is None:
+        return phases.deploy(sharing.share(net))
+    joined = _with_hdf5 if hdf5.is_hdf5(weights) else _with_caffemodel
+    return phases.deploy(replace(joined(net, weights), weights_path=str(weights)))
 
 
-def _with_weights(net: Net, stored: Net) -> Net:
-    """Join by name, as Caffe does: extra layers of the file are ignored, a later duplicate wins."""
-    blobs = {layer.name: layer.blobs for layer in stored.layers if layer.blobs}
-    layers = tuple(replace(layer, blobs=blobs.get(layer.name)) for layer in net.layers)
-    if blobs and not any(layer.blobs for layer in layers):
+def _from_text(path: Path, phase: str, stages: tuple[str, ...], level: int) -> Net:
+    message = prototxt.read(path)
+    net = net_message.to_net(message, str(path))
+    return phases.select(net, phase, stages + net_message.stages(message), level)
+
+
+def _with_caffemodel(net: Net, path: Path) -> Net:
+    """Join by name, as Caffe does: extra layers of the file are ignored, and of two of one name the later counts.
+
+    Where the net has two layers of one name, the first gets the weights.
+    """
+    found = {layer.name: layer.blobs for layer in binary.read(path).layers}
+    _refuse_strangers(net, (name for name, blobs in found.items() if blobs), path)
+    layers = [replace(layer, blobs=found.pop(layer.name)) if layer.name in found else layer for layer in net.layers]
+    return sharing.share(replace(net, layers=tuple(layers)))
+
+
+def _with_hdf5(net: Net, path: Path) -> Net:
+    """As ``_with_caffemodel``, but for two things: of two layers of the net the last gets the weights, and a shared
+    blob lies only with the layer that owns it.
+    """
+    found = hdf5.read(path)
+    _refuse_strangers(net, (name for name, blobs in found.items() if blobs), path)
+    last = {layer.name: place for place, layer in enumerate(net.layers)}
+    by_place = {last[name]: blobs for name, blobs in found.items() if name in last}
+    net = sharing.share(net, by_place)
+    layers = [
+        replace(layer, blobs=_complete(layer, by_place[place], path)) if place in by_place else layer
+        for place, layer in enumerate(net.layers)
+    ]
+    return replace(net, layers=tuple(layers))
+
+
+def _complete(layer: Layer, found: Mapping[int, Blob], path: Path) -> tuple[Blob, ...]:
+    """A layer's blobs from HDF5, those between them that another layer lends included."""
+    blobs: dict[int, Blob] = {
+        index: replace(shared.blob, flat=True)
+        for index, shared in layer.shared.items()
+        if shared.blob is not None and not shared.owned
+    }
+    blobs |= found
+    if set(blobs) != set(range(len(blobs))):
+        absent = min(set(range(len(blobs))) - set(blobs))
+        raise FileError(f"{path}: layer {layer.name!r} has no blob {absent}, but later ones; Caffe refuses it")
+    return tuple(blobs[index] for index in range(len(blobs)))
+
+
+def _refuse_strangers(net: Net, names: Iterable[str], path: Path) -> None:
+    """CaffeError if a file has no weight for any layer, unless these are to be filled with a constant anyway."""
+    names = list(names)
+    known = {layer.name for layer in net.layers}
+    learned = [layer for layer in net.layers if layer.type in _LEARNED and not _constant(layer)]
+    if names and learned and not known.intersection(names):
+        some = ", ".join(repr(name) for name in names[:4]) + (", …" if len(names) > 4 else "")
         raise CaffeError(
-            f"{stored.path}: none of its layers with weights has a name that {net.path} knows "
-            f"(the file has {_some(list(blobs))}); these two files do not belong together"
+            f"{path}: none of its layers with weights has a name that {net.path} knows "
+            f"(the file has {some}); these two files do not belong together"
         )
-    return replace(net, layers=layers, weights_path=stored.path)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:4]) + (", …" if len(names) > 4 else "")
-
-
-def _read_prototxt(path: Path) -> Net:
-    from google.protobuf import text_format
-
-    text = _text(path)
-    message = schema.message("NetParameter")()
-    try:
-        text_format.Parse(text, message)
-    except text_format.ParseError as error:
-        raise TextError(f"{path}: not a net that Caffe can read: {_first_line(error)}") from error
-    except (RecursionError, ValueError) as error:
-        raise TextError(f"{path}: not a net that Caffe can read: {_first_line(error)}") from error
-    return _net(message, str(path))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-    if b"\0" in raw:
-        raise TextError(f"{path}: not text; a prototxt was expected. Is it a .caffemodel?")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Comments in GBK or Shift-JIS are common; field names are ASCII in any case.
-        return raw.decode("latin-1")
-
-
-def _read_caffemodel(path: Path) -> Net:
-    from google.protobuf.message import DecodeError
-
-    walk = wire.walk(path)
-    message: Any = schema.message("NetParameter")()
-    try:
-        message.ParseFromString(walk.message)
-    except (DecodeError, ValueError) as error:
-        raise WireError(f"{path}: not a .caffemodel, or a damaged one: {_first_line(error)}") from error
-    places = walk.v1_layers if message.layers else walk.layers
-    net = _net(message, str(path), [_blobs(walk, layer, found) for layer, found in _stored(message, places)])
-    if not net.layers:
-        raise WireError(f"{path}: no layers in it; not a .caffemodel that holds a net")
-    return replace(net, weights_path=str(path), stored_form=True)
-
-
-def _stored(message: Any, places: Any) -> list[tuple[Any, Any]]:
-    return list(zip(message.layers if message.layers else message.layer, places, strict=True))
-
-
-def _blobs(walk: wire.Walk, layer: Any, places: Sequence[wire.TensorPlace]) -> tuple[Blob, ...]:
-    return tuple(_blob(walk, proto, place) for proto, place in zip(layer.blobs, places, strict=True))
-
-
-def _blob(walk: wire.Walk, proto: Any, place: wire.TensorPlace) -> Blob:
-    legacy = any(proto.HasField(name) for name in ("num", "channels", "height", "width"))
-    shape: Shape
-    if legacy:
-        shape = (proto.num, proto.channels, proto.height, proto.width)
-    else:
-        shape = tuple(proto.shape.dim)
-
-    def read() -> np.ndarray:
-        return wire.read(walk, place)
-
-    return Blob(shape, legacy, place.count, read)
-
-
-def _net(message: Any, path: str, blobs: Sequence[tuple[Blob, ...]] | None = None) -> Net:
-    layers = tuple(
-        _layer(proto, blobs[index] if blobs else None, os.path.dirname(path))
-        for index, proto in enumerate(upgrade.upgrade(message, path))
-    )
-    return Net(name=message.name, inputs=_inputs(message, path), layers=layers, path=path)
-
-
-def _inputs(message: Any, path: str) -> tuple[Input, ...]:
-    names = list(message.input)
-    shapes: list[Shape | None] = [tuple(shape.dim) for shape in message.input_shape]
-    if not shapes:
-        dims = list(message.input_dim)
-        shapes = [tuple(dims[start : start + 4]) for start in range(0, len(dims), 4)]
-    if not shapes:
-        shapes = [None] * len(names)
-    if len(shapes) != len(names):
-        raise TextError(
-            f"{path}: {len(names)} `input` names but {len(shapes)} shapes; "
-            "each input needs four `input_dim` or one `input_shape`"
-        )
-    return tuple(Input(name, shape) for name, shape in zip(names, shapes, strict=True))
-
-
-def _layer(proto: Any, blobs: tuple[Blob, ...] | None, folder: str) -> Layer:
-    known = fields.from_message(proto)
-    return Layer(
-        name=proto.name,
-        type=proto.type,
-        bottoms=tuple(proto.bottom),
-        tops=tuple(proto.top),
-        params={name: value for name, value in known.items() if name.endswith("_param")},
-        specs=tuple(
-            ParamSpec(spec.name, spec.lr_mult, spec.decay_mult, spec.share_mode == "PERMISSIVE") for spec in known.param
-        ),
-        include=tuple(_rule(rule) for rule in known.include),
-        exclude=tuple(_rule(rule) for rule in known.exclude),
-        phase=known["phase"] if "phase" in known else None,
-        loss_weights=known.loss_weight,
-        blobs=blobs,
-        folder=folder,
-    )
-
-
-def _rule(rule: fields.Fields) -> Rule:
-    return Rule(rule.get("phase"), rule.get("min_level"), rule.get("max_level"), rule.stage, rule.not_stage)
+def _constant(layer: Layer) -> bool:
+    fillers = [fields["weight_filler"] for fields in layer.params.values() if "weight_filler" in fields]
+    return bool(fillers) and all(filler.type == "constant" for filler in fillers)

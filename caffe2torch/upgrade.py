@@ -1,14 +1,17 @@
-"""V1 nets (enum types, ``layers``) in today's form (string types, ``layer``); blobs keep their places.
+"""Layers of all three file generations in today's form: string types, ``layer``, one message a layer type.
 
 The rules are those of Caffe's own upgrade_proto.cpp, told in our words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from caffe2torch import schema
+from caffe2torch import fields, upgrade_v0
 from caffe2torch.errors import NetError
+from caffe2torch.net import Fields
 
 # Enum names whose type is not just the same words without underscores.
 _TYPE_NAMES = {
@@ -19,74 +22,102 @@ _TYPE_NAMES = {
     "HDF5_OUTPUT": "HDF5Output",
     "LRN": "LRN",
     "MVN": "MVN",
+    "NONE": "",
     "RELU": "ReLU",
     "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
 }
+# Before transform_param, data layers held these themselves.
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+_DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+# V1's lists, one value a blob, and the field of today's ParamSpec that each became.
+_SPEC_FIELDS = {
+    "param": "name",
+    "blob_share_mode": "share_mode",
+    "blobs_lr": "lr_mult",
+    "weight_decay": "decay_mult",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One layer: the fields of a LayerParameter, and what the file's own message of it does not make known."""
+
+    fields: Fields
+    place: int  # among the file's ``layer`` or ``layers``
+    unknown: tuple[str, ...] = ()
 
 
 def type_name(enum_name: str) -> str:
     """Today's name of a V1 layer type: ``INNER_PRODUCT`` -> ``InnerProduct``."""
-    return _TYPE_NAMES.get(enum_name) or "".join(word.capitalize() for word in enum_name.split("_"))
+    known = _TYPE_NAMES.get(enum_name)
+    return known if known is not None else "".join(word.capitalize() for word in enum_name.split("_"))
 
 
-def upgrade(net: Any, where: str) -> list[Any]:
-    """The LayerParameter messages of a NetParameter of any generation, in file order.
+def generation(net: Any) -> int:
+    """0, 1 or 2: which of its formats a NetParameter is written in."""
+    if not net.layers:
+        return 2
+    return 0 if any(layer.HasField("layer") for layer in net.layers) else 1
 
-    Raises NetError for a net that mixes generations (Caffe refuses it) or is of generation V0.
+
+def upgrade(net: Any, where: str) -> tuple[list[Entry], list[str]]:
+    """The layers of a NetParameter of any generation, in file order, and what was passed over on the way.
+
+    Raises NetError for a net that mixes generations, and for a V0 net that Caffe cannot upgrade.
     """
     if net.layers and net.layer:
         raise NetError(
             f"{where}: the net has both `layer` and `layers` entries; Caffe refuses to guess which are meant. "
             "Keep one of the two."
         )
-    if not net.layers:
-        return list(net.layer)
-    return [_upgrade_v1(layer, where) for layer in net.layers]
+    entries = [
+        Entry(fields.from_message(layer), place, fields.unknown(layer))
+        for place, layer in enumerate(net.layers or net.layer)
+    ]
+    notes: list[str] = []
+    if generation(net) == 0:
+        entries, notes = _from_v0(entries, [fields.plain_text(name) for name in net.input], where)
+    if net.layers:
+        entries = [replace(entry, fields=_from_v1(entry.fields)) for entry in entries]
+    return [replace(entry, fields=_batch_norm(entry.fields)) for entry in entries], notes
 
 
-def _upgrade_v1(old: Any, where: str) -> Any:
-    if old.HasField("layer"):
-        raise NetError(f"{where}: layer {old.layer.name!r} is of Caffe's first file generation (V0), not read yet")
-    new: Any = schema.message("LayerParameter")()
-    kinds = old.DESCRIPTOR.enum_types_by_name["LayerType"].values_by_number
-    if old.HasField("type"):
-        new.type = type_name(kinds[old.type].name)
-    if old.HasField("name"):
-        new.name = old.name
-    for repeated in ("bottom", "top", "loss_weight"):
-        getattr(new, repeated).extend(getattr(old, repeated))
-    for rule in ("include", "exclude", "blobs"):
-        getattr(new, rule).MergeFrom(getattr(old, rule))
-    for descriptor, value in old.ListFields():
-        if descriptor.name.endswith("_param"):
-            getattr(new, descriptor.name).CopyFrom(value)
-    _upgrade_param_specs(old, new)
-    _upgrade_transform(new)
-    return new
+def _from_v0(entries: Sequence[Entry], inputs: Sequence[str], where: str) -> tuple[list[Entry], list[str]]:
+    notes: list[str] = []
+    kept = upgrade_v0.fold_padding([entry.fields for entry in entries], inputs, where)
+    upgraded = [replace(entries[place], fields=upgrade_v0.to_v1(layer, where, notes)) for place, layer in kept.items()]
+    return upgraded, notes
 
 
-def _upgrade_param_specs(old: Any, new: Any) -> None:
-    for field, source in (
-        ("name", old.param),
-        ("share_mode", old.blob_share_mode),
-        ("lr_mult", old.blobs_lr),
-        ("decay_mult", old.weight_decay),
-    ):
-        for index, value in enumerate(source):
-            while len(new.param) <= index:
-                new.param.add()
-            setattr(new.param[index], field, value)
+def _from_v1(old: Fields) -> Fields:
+    same = ("name", "bottom", "top", "loss_weight", "include", "exclude", "blobs")
+    new = {name: value for name, value in old.items() if name in same or name.endswith("_param")}
+    if "type" in old:
+        new["type"] = type_name(old.type)
+    count = max((len(getattr(old, name)) for name in _SPEC_FIELDS), default=0)
+    specs: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name, field in _SPEC_FIELDS.items():
+        for spec, value in zip(specs, getattr(old, name), strict=False):
+            spec[field] = value
+    if specs:
+        new["param"] = tuple(fields.of("ParamSpec", spec) for spec in specs)
+    _move_transform(new)
+    return fields.of("LayerParameter", new)
 
 
-def _upgrade_transform(layer: Any) -> None:
-    """Before transform_param, data layers held scale, mean_file, crop_size and mirror themselves."""
-    for name in ("data_param", "image_data_param", "window_data_param"):
-        if not layer.HasField(name):
-            continue
-        source = getattr(layer, name)
-        for field in _TRANSFORM_FIELDS:
-            if source.HasField(field):
-                setattr(layer.transform_param, field, getattr(source, field))
+def _move_transform(layer: dict[str, Any]) -> None:
+    param = _DATA_PARAMS.get(layer.get("type", ""), "")
+    source: Mapping[str, Any] = layer.get(param, {})
+    moved = {name: source[name] for name in _TRANSFORM_FIELDS if name in source}
+    if moved:
+        layer["transform_param"] = fields.of("TransformationParameter", {**layer.get("transform_param", {}), **moved})
+
+
+def _batch_norm(layer: Fields) -> Fields:
+    """BatchNorm's three blobs once had to be kept from the solver by hand; whatever was said, it is 0."""
+    if layer.type != "BatchNorm" or len(layer.param) != 3:
+        return layer
+    specs = tuple(fields.of("ParamSpec", {**spec, "lr_mult": 0.0, "decay_mult": 0.0}) for spec in layer.param)
+    return fields.of("LayerParameter", {**layer, "param": specs})

@@ -1,0 +1,56 @@
+"""A .caffemodel as a Net: headers walked, tensors left where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe2torch import fields, net_message, schema, upgrade, wire
+from caffe2torch.errors import WireError
+from caffe2torch.net import Blob, Net
+
+
+def read(path: Path) -> Net:
+    """The net inside a binary file, with its blobs. Raises FileError, WireError, or NetError for what Caffe refuses."""
+    from google.protobuf.message import DecodeError
+
+    walk = wire.walk(path)
+    message: Any = schema.message("NetParameter")()
+    try:
+        message.ParseFromString(walk.message)
+    except (DecodeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WireError(f"{path}: not a .caffemodel, or a damaged one: {reason}") from error
+    missing = message.FindInitializationErrors()
+    if missing:
+        raise WireError(f"{path}: the required field {missing[0]} is missing; Caffe does not read this file")
+    net = net_message.to_net(message, str(path), _blobs(message, walk))
+    if not net.layers:
+        raise WireError(f"{path}: no layers in it; not a .caffemodel that holds a net")
+    return replace(net, weights_path=str(path), stored_form=True)
+
+
+def _blobs(message: Any, walk: wire.Walk) -> list[tuple[Blob, ...]]:
+    by_generation: tuple[tuple[Sequence[Any], Sequence[wire.Places]], ...] = (
+        ([layer.layer for layer in message.layers], walk.v0_layers),
+        (message.layers, walk.v1_layers),
+        (message.layer, walk.layers),
+    )
+    layers, places = by_generation[upgrade.generation(message)]
+    return [
+        tuple(_blob(walk, proto, place, order) for proto, place in zip(layer.blobs, found, strict=True))
+        for order, (layer, found) in enumerate(zip(layers, places, strict=True))
+    ]
+
+
+def _blob(walk: wire.Walk, proto: Any, place: wire.TensorPlace, order: int) -> Blob:
+    shape, legacy = net_message.shape_of(fields.from_message(proto))
+
+    def read() -> np.ndarray:
+        return wire.read(walk, place)
+
+    return Blob(shape, legacy, place.count, read, order)
