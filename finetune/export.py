@@ -70,9 +70,10 @@ def export_run(run: Path, out: Path | None = None, force: bool = False, say: Cal
         raise OutputError(f"{out}: exists already; --force replaces it, -o names another file")
     if out.is_dir():
         raise OutputError(f"{out}: is a folder; -o gives the name of a file to write")
-    nodes = build(opened.trunk, opened.preprocessing, opened.pool, opened.head)
     with beside(out) as place:
+        nodes = build(opened.trunk, opened.preprocessing, opened.pool, opened.head)
         nodes.save(place, {METADATA_KEY: json.dumps(opened.metadata, ensure_ascii=False)})
+        del nodes  # it holds the weights; verifying makes copies of them
         found = verify(opened, place)
         megabytes = place.stat().st_size / 1e6
     of = f"{len(opened.classes)} classes, pictures of {opened.size[1]} x {opened.size[0]}"
@@ -121,7 +122,7 @@ def _head(run: Path) -> dict[str, np.ndarray]:
         raise ModelError(f"{run}: not finished: there is no {path.name} in it")
     try:
         tensors = load_file(path)
-        return {name: tensors[name].astype(np.float32) for name in HEAD_TENSORS}
+        return {name: tensors[name].astype(np.float32, copy=False) for name in HEAD_TENSORS}
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: damaged: {error}") from error
     except KeyError as error:

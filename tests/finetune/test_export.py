@@ -22,23 +22,24 @@ from caffe2torch.folder import from_caffemodel, save
 from caffe2torch.preprocess import Preprocessing
 from finetune import export
 from finetune.checkpoint import FORMAT
+from finetune.data.pictures import find_pictures, load_picture
 from finetune.export import export_run, read_run
 from finetune.models.classifier import Classifier, open_run
 from finetune.models.head import TutorialHead, pooled_size
 from finetune.models.trunk import FrozenTrunk
 from finetune.onnx_cli import onnx_main
+from finetune.predict import predict
 from finetune.runtime import open_model
 
 CLASSES = ["rei", "顔", "a b"]
 
 
 def write_run(
-    run: Path, golden: Path, blob: str, size: tuple[int, int], preprocessing: Preprocessing, hidden: int = 16
+    run: Path, net: Path, blob: str, size: tuple[int, int], preprocessing: Preprocessing, hidden: int = 16
 ) -> Path:
-    """A run as `finetune train` leaves it, with random numbers in its head, on the small Illustration2Vec."""
-    case = golden / "illust2vec_mini"
-    trunk = from_caffemodel(case / "weights.caffemodel", case / "deploy.prototxt", keep_all=True)
-    trunk = trunk.cut(blob, (1, 3, *size))
+    """A run as `finetune train` leaves it, with a random head; ``net`` is the folder of the trunk's files."""
+    (caffemodel,) = net.glob("*.caffemodel")
+    trunk = from_caffemodel(caffemodel, net / "deploy.prototxt", keep_all=True).cut(blob, (1, 3, *size))
     run.mkdir(parents=True)
     save(trunk, run / "trunk")
     channels, height, width = trunk.graph.shape_of(blob)[1:]
@@ -77,7 +78,7 @@ BGR = Preprocessing("BGR", (164.76, 167.48, 181.14))
 @pytest.fixture
 def finished(tmp_path: Path, golden: Path) -> Path:
     """A finished run whose map is 2 x 2."""
-    return write_run(tmp_path / "runs/finetune", golden, "conv6_3", (64, 64), BGR)
+    return write_run(tmp_path / "runs/finetune", golden / "illust2vec_mini", "conv6_3", (64, 64), BGR)
 
 
 def change_config(run: Path, **changes: Any) -> None:
@@ -96,7 +97,7 @@ def change_config(run: Path, **changes: Any) -> None:
 def test_the_file_computes_what_was_trained(
     tmp_path: Path, golden: Path, blob: str, size: tuple[int, int], preprocessing: Preprocessing
 ) -> None:
-    run = write_run(tmp_path / "run", golden, blob, size, preprocessing)
+    run = write_run(tmp_path / "run", golden / "illust2vec_mini", blob, size, preprocessing)
     said: list[str] = []
     path = export_run(run, say=said.append)
     assert path == run / "model.onnx"
@@ -116,6 +117,23 @@ def test_the_file_computes_what_was_trained(
     assert expected.std(0).max() > 0.005  # so that equality means something
     for count in (1, 2, 5):
         np.testing.assert_allclose(session.probabilities(pictures[:count]), expected[:count], atol=1e-5)
+
+
+def test_real_pictures_on_a_real_trunk(tmp_path: Path, shared: Path) -> None:
+    """Read, resized, batched and classified by `onnx predict`'s parts, as by torch."""
+    net = shared / "caffemodels/open_nsfw"
+    size = (112, 112)
+    run = write_run(tmp_path / "run", net, "eltwise_stage1_block1", size, Preprocessing("BGR", (104.0, 117.0, 123.0)))
+    pictures = find_pictures(shared / "data/animeface10/test")[::8]
+    assert len(pictures) > 20
+    with torch.no_grad():
+        stacked = np.stack([load_picture(path, size) for path in pictures])
+        expected = open_run(run)[0](torch.from_numpy(stacked)).softmax(1).numpy()
+    session = open_model(export_run(run), "cpu")
+    for prediction, row in zip(predict(session, pictures, batch_size=8), expected, strict=True):
+        scores = dict(prediction.classes)
+        np.testing.assert_allclose([scores[name] for name in CLASSES], row, atol=1e-4)
+        assert prediction.classes[0][0] == CLASSES[row.argmax()]
 
 
 def test_the_interface_of_the_file(finished: Path) -> None:

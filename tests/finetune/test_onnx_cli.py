@@ -239,10 +239,14 @@ def test_predict_never_imports_torch(model: Path, colours: Path) -> None:
     assert len(json.loads(result.stdout)) == 9
 
 
+@pytest.mark.skipif(os.name != "posix", reason="processor time of children as POSIX has it")
 def test_help_is_quick() -> None:
+    """Under 0.3 s after the first time; counted in processor time, which other work on the machine does not add to."""
+
     def seconds() -> float:
-        start = time.perf_counter()
+        before = os.times()
         assert in_process("--help").returncode == 0
-        return time.perf_counter() - start
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
 
     assert min(seconds() for _ in range(5)) < 0.3
