@@ -46,7 +46,8 @@ def share(net: Net, blobs: Mapping[int, Mapping[int, Blob]] | None = None) -> Ne
 
 def _with(layer: Layer, index: int, shared: Shared, rates: Mapping[str, float]) -> Layer:
     specs = list(layer.specs)
-    specs[index] = replace(specs[index], given=tuple(rates), **rates)
+    lr_mult, decay_mult = (rates.get(rate, 1.0) for rate in _RATES)
+    specs[index] = replace(specs[index], lr_mult=lr_mult, decay_mult=decay_mult, given=tuple(rates))
     return replace(layer, specs=tuple(specs), shared={**layer.shared, index: shared})
 
 
