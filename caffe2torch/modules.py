@@ -351,3 +351,38 @@ class Largest(nn.Module):
             values = values.narrow(self.dim, 0, self.k)
             index = index.narrow(self.dim, 0, self.k)
         return (x.shape[self.dim] - 1 - index).to(x.dtype), values
+
+
+class Learned(nn.Module):
+    """A learned tensor that needs no input; each call gives a copy."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(shape))
+
+    def forward(self) -> Tensor:
+        return self.weight.clone()
+
+
+class Constant(nn.Module):
+    """Tensors that need no input and do not learn; each call gives copies."""
+
+    def __init__(self, *shapes: tuple[int, ...]) -> None:
+        super().__init__()
+        for index, shape in enumerate(shapes):
+            self.register_buffer(f"value{index}", torch.zeros(shape))
+
+    def forward(self) -> Tensor | tuple[Tensor, ...]:
+        values = tuple(value.clone() for value in self.buffers())
+        return values if len(values) > 1 else values[0]
+
+
+class BiasedEmbedding(nn.Embedding):
+    """A row of the weights for each index, plus a bias."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+        super().__init__(num_embeddings, embedding_dim)
+        self.bias = nn.Parameter(torch.zeros(embedding_dim))
+
+    def forward(self, index: Tensor) -> Tensor:
+        return super().forward(index) + self.bias
