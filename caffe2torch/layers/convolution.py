@@ -1,43 +1,21 @@
-"""Convolution."""
+"""Convolution and Deconvolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caffe2torch.calls import Call, Step, same
+from caffe2torch.layers.windows import WINDOW_FIELDS, dilations, spatial, steps
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.registry import LayerError, Operation, Param, canonical_axis, layer
 
 if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
-
-_FIELDS = (
-    "num_output bias_term pad kernel_size stride dilation pad_h pad_w kernel_h kernel_w stride_h stride_w "
-    "group weight_filler bias_filler engine axis force_nd_im2col"
-)
-
-
-def spatial(p: Fields, name: str, axes: int, default: int | None) -> Shape:
-    """One number an axis from ``kernel_size``/``stride``/``pad`` or their _h and _w forms, as Caffe reads them."""
-    short = name.removesuffix("_size")
-    given = getattr(p, name)
-    pair = [f"{short}_h", f"{short}_w"]
-    if any(side in p for side in pair):
-        if given:
-            raise LayerError(f"{name} and {short}_h/{short}_w are both set; Caffe takes one form or the other")
-        if axes != 2:
-            raise LayerError(f"{short}_h and {short}_w need 2 spatial axes, here are {axes}")
-        return tuple(getattr(p, side) for side in pair)
-    if not given and default is not None:
-        return (default,) * axes
-    if len(given) not in (1, axes):
-        raise LayerError(f"{name} has {len(given)} values for {axes} spatial axes")
-    return tuple(given) * (axes if len(given) == 1 else 1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +51,7 @@ class _Windows(Operation):
             kernel=spatial(p, "kernel_size", axes, None if axes else 1),
             stride=spatial(p, "stride", axes, 1),
             pad=spatial(p, "pad", axes, 0),
-            dilation=_dilation(p, axes),
+            dilation=dilations(p, axes),
             group=p.group,
             bias=p.bias_term,
             axis=axis,
@@ -106,7 +84,7 @@ class _Windows(Operation):
         state = super().state(blobs)
         return {**state, "weight": self._state_weight(state["weight"])}
 
-    def _constructor(self, target: str, **extra: Any) -> Call:
+    def _constructor(self, target: str) -> Call:
         axes = max(len(self.kernel), 1)
         options: dict[str, Any] = {
             "stride": (same(self.stride or (1,)), 1),
@@ -116,25 +94,31 @@ class _Windows(Operation):
             "bias": (self.bias, True),
         }
         kwargs = {name: value for name, (value, default) in options.items() if value != default}
-        return Call(f"{target}{axes}d", self.channels, self.num_output, same(self.kernel or (1,)), **kwargs, **extra)
+        return Call(f"{target}{axes}d", self.channels, self.num_output, same(self.kernel or (1,)), **kwargs)
+
+    def _padded(self, bottom: str) -> str:
+        """The expression of a bottom with the zeros that the module's own padding does not cover."""
+        return bottom
 
     def _around(self, bottom: str) -> str:
         """The expression that brings a bottom into torch's form and the result back."""
+        x, back = self._padded(bottom), ""
         if self.axis > 1:
-            return f"{{self}}({bottom}.flatten(0, {self.axis - 1})).unflatten(0, {bottom}.shape[:{self.axis}])"
-        if self.axis == 0:
-            return f"{{self}}({bottom}.unsqueeze(0)).squeeze(0)"
+            x, back = f"{x}.flatten(0, {self.axis - 1})", f".unflatten(0, {bottom}.shape[:{self.axis}])"
+        elif self.axis == 0:
+            x, back = f"{x}.unsqueeze(0)", ".squeeze(0)"
         if not self.kernel:
-            return f"{{self}}({bottom}.unsqueeze(-1)).squeeze(-1)"
-        return f"{{self}}({bottom})"
+            x, back = f"{x}.unsqueeze(-1)", f".squeeze(-1){back}"
+        return f"{{self}}({x}){back}"
 
     def _step(self, call: Call) -> Step:
         return Step(", ".join(self._around(f"{{{index}}}") for index in range(self.count)), call)
 
-    def _emit(self, nodes: LayerNodes, operator: str, **attributes: Any) -> None:
+    def _emit(self, nodes: LayerNodes, operator: str, beyond: Shape = ()) -> None:
         weight = nodes.state("weight")
         bias = [nodes.state("bias")] if self.bias else []
-        axes = max(len(self.kernel), 1)
+        begin = list(self.pad) or [0]
+        end = [pad + zeros for pad, zeros in zip(begin, beyond or [0] * len(begin), strict=True)]
         for index, bottom in enumerate(nodes.inputs):
             x = bottom
             inner = [*nodes.input_shapes[index][self.axis :], *([] if self.kernel else [1])]
@@ -147,40 +131,34 @@ class _Windows(Operation):
                 [nodes.outputs[index]] if direct else 1,
                 kernel_shape=list(self.kernel) or [1],
                 strides=list(self.stride) or [1],
-                pads=(list(self.pad) or [0]) * 2,
-                dilations=list(self.dilation) or [1] * axes,
+                pads=begin + end,
+                dilations=list(self.dilation) or [1],
                 group=self.group,
-                **attributes,
             )
             if not direct:
                 nodes.reshape(y, nodes.batched(nodes.output_shapes[index]), nodes.outputs[index])
 
 
-def _dilation(p: Fields, axes: int) -> Shape:
-    given = p.dilation
-    if len(given) not in (0, 1, axes):
-        raise LayerError(f"dilation has {len(given)} values for {axes} spatial axes")
-    return tuple(given) if len(given) == axes else tuple(given or (1,)) * axes
-
-
-@layer("Convolution", bottoms=(1, float("inf")), tops=(1, float("inf")), convolution_param=_FIELDS)
+@layer("Convolution", bottoms=(1, float("inf")), tops=(1, float("inf")), convolution_param=WINDOW_FIELDS)
 @dataclass(frozen=True)
 class Convolution(_Windows):
     """Windows over any number of axes behind ``axis``; the output's size is rounded down."""
 
+    beyond: Shape = ()  # zeros to be put behind each spatial axis; () where no window reaches that far
+
+    @classmethod
+    def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Convolution:
+        operation: Convolution = super().parse(layer, bottoms)
+        beyond = tuple(zeros for _, zeros in operation._steps(bottoms[0]))
+        return replace(operation, beyond=beyond if any(beyond) else ())
+
+    def _steps(self, shape: Shape) -> list[tuple[int, int]]:
+        columns = (shape[self.axis + 1 :], self.kernel, self.stride, self.pad, self.dilation)
+        return [steps(*column) for column in zip(*columns, strict=True)]
+
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        shape = bottoms[0]
-        sizes = []
-        for size, kernel, stride, pad, dilation in zip(
-            shape[self.axis + 1 :], self.kernel, self.stride, self.pad, self.dilation, strict=True
-        ):
-            room = size + 2 * pad - (dilation * (kernel - 1) + 1)
-            if room < 0:
-                raise LayerError(
-                    f"the window of {dilation * (kernel - 1) + 1} is larger than the padded input of {size + 2 * pad}"
-                )
-            sizes.append(room // stride + 1)
-        return [(*shape[: self.axis], self.num_output, *sizes)] * self.count
+        sizes = (count for count, _ in self._steps(bottoms[0]))
+        return [(*bottoms[0][: self.axis], self.num_output, *sizes)] * self.count
 
     def params(self) -> tuple[Param, ...]:
         weight = (self.num_output, self.channels // self.group, *self.kernel)
@@ -194,5 +172,39 @@ class Convolution(_Windows):
     def torch(self) -> Step:
         return self._step(self._constructor("nn.Conv"))
 
+    def _padded(self, bottom: str) -> str:
+        pads = [number for zeros in reversed(self.beyond) for number in (0, zeros)]
+        return f"F.pad({bottom}, ({', '.join(map(str, pads))}))" if pads else bottom
+
     def onnx(self, nodes: LayerNodes) -> None:
-        self._emit(nodes, "Conv")
+        self._emit(nodes, "Conv", self.beyond)
+
+
+@layer("Deconvolution", bottoms=(1, float("inf")), tops=(1, float("inf")), convolution_param=WINDOW_FIELDS)
+@dataclass(frozen=True)
+class Deconvolution(_Windows):
+    """Convolution backwards: each number of the bottom adds a window to the top; weights are in x out / group."""
+
+    def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        sizes = []
+        for size, kernel, stride, pad, dilation in zip(
+            bottoms[0][self.axis + 1 :], self.kernel, self.stride, self.pad, self.dilation, strict=True
+        ):
+            sizes.append(stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad)
+        if min(sizes, default=1) < 1:
+            raise LayerError(f"pad {self.pad} leaves nothing of the output: its size would be {tuple(sizes)}")
+        return [(*bottoms[0][: self.axis], self.num_output, *sizes)] * self.count
+
+    def params(self) -> tuple[Param, ...]:
+        weight = (self.channels, self.num_output // self.group, *self.kernel)
+        bias = (Param("bias", (self.num_output,), self.bias_filler),) if self.bias else ()
+        return (Param("weight", weight, self.weight_filler), *bias)
+
+    def multiply_adds(self, bottoms: Sequence[Shape]) -> int:
+        return sum(prod(bottom) for bottom in bottoms) * self.num_output // self.group * prod(self.kernel)
+
+    def torch(self) -> Step:
+        return self._step(self._constructor("nn.ConvTranspose"))
+
+    def onnx(self, nodes: LayerNodes) -> None:
+        self._emit(nodes, "ConvTranspose")
