@@ -386,3 +386,87 @@ class BiasedEmbedding(nn.Embedding):
 
     def forward(self, index: Tensor) -> Tensor:
         return super().forward(index) + self.bias
+
+
+class TiedLinear(nn.Module):
+    """x Wᵀ + b with the weights of another layer, which holds them in `shape`.
+
+    Read row by row they are (out, in), or (in, out) if `transposed`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        shape: tuple[int, ...],
+        transposed: bool = False,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.sizes = out_features, in_features
+        self.transposed = transposed
+        self.weight = nn.Parameter(torch.zeros(shape))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.transposed:
+            weight = self.weight.view(self.sizes[::-1]).T
+        else:
+            weight = self.weight.view(self.sizes)
+        return F.linear(x, weight, self.bias)
+
+
+class Unfold(nn.Module):
+    """What each window over the last axes sees, as channels: F.unfold for any axes.
+
+    `pads` as F.pad takes them, the last axis first; the rest one number an axis.
+    """
+
+    def __init__(
+        self,
+        kernel: tuple[int, ...],
+        stride: tuple[int, ...],
+        pads: tuple[int, ...],
+        dilation: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+        self.pads = pads
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = len(self.kernel)
+        channel = x.ndim - axes - 1
+        x = F.pad(x, self.pads)
+        for axis in range(axes):
+            dilation = self.dilation[axis]
+            extent = dilation * (self.kernel[axis] - 1) + 1
+            x = x.unfold(channel + 1 + axis, extent, self.stride[axis])[..., ::dilation]
+        places = tuple(range(channel + 1, channel + 1 + axes))
+        x = x.movedim(tuple(range(-axes, 0)), places)
+        return x.flatten(channel, channel + axes)
+
+
+class PyramidPool(nn.Module):
+    """Maxima (or averages) of 1, 2 x 2, 4 x 4, ... equal windows, side by side.
+
+    Where the windows do not divide the input, they reach beyond it on all sides.
+    """
+
+    def __init__(self, height: int, average: bool = False) -> None:
+        super().__init__()
+        self.height = height
+        self.average = average
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = [self.level(x, 2**level).flatten(1) for level in range(self.height)]
+        return torch.cat(levels, dim=1)
+
+    def level(self, x: Tensor, bins: int) -> Tensor:
+        rows, columns = -x.shape[2] % bins, -x.shape[3] % bins
+        kernel = ((x.shape[2] + rows) // bins, (x.shape[3] + columns) // bins)
+        pads = ((columns + 1) // 2, columns // 2, (rows + 1) // 2, rows // 2)
+        if self.average:
+            return F.avg_pool2d(F.pad(x, pads), kernel)
+        return F.max_pool2d(F.pad(x, pads, value=torch.finfo(x.dtype).min), kernel)
