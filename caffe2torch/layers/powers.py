@@ -63,7 +63,7 @@ class Power(Operation):
         base = affine("{0}", self.scale, self.shift)
         if self.power == 1:
             return Step(base)
-        return Step(f"{base if base == '{0}' else f'({base})'} ** {number(self.power)}")
+        return Step(f"{base if base == '{0}' else f'({base})'}.pow({number(self.power)})")
 
     def onnx(self, nodes: LayerNodes) -> None:
         constant = self._constant()
@@ -105,7 +105,7 @@ class Exp(Operation):
         exponent = affine("{0}", self.scale, self.shift)
         if self.base in (-1, 2):
             return Step(f"torch.{'exp' if self.base == -1 else 'exp2'}({exponent})")
-        return Step(f"{number(self.base)} ** {exponent if exponent == '{0}' else f'({exponent})'}")
+        return Step(f"torch.pow({number(self.base)}, {exponent})")
 
     def onnx(self, nodes: LayerNodes) -> None:
         chain(nodes, ("Mul", self.scale * self.log_base), ("Add", self.shift * self.log_base), ("Exp", None))
