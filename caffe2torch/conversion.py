@@ -72,13 +72,13 @@ def model_class(graph: Graph) -> Any:
     namespace: dict[str, Any] = {"__name__": "caffe2torch_model"}
     exec(compile(text, filename, "exec"), namespace)
     model = namespace["Model"]
-    model.graph = graph
+    model._graph = graph  # no layer's name begins with an underscore
     return model
 
 
 def graph_of(module: nn.Module) -> Graph:
     """The graph a module was made from; CaffeError for a module that ``convert`` did not make."""
-    graph = getattr(type(module), "graph", None)
+    graph = getattr(type(module), "_graph", None)
     if not isinstance(graph, Graph):
         raise CaffeError(f"{type(module).__name__} is not a module made by caffe2torch.convert")
     return graph

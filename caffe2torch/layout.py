@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 WIDTH = 88
 _OPEN, _CLOSE = "([{", ")]}"
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'")
 
 
 def statement(text: str, indent: int, comment: str = "") -> list[str]:
@@ -19,49 +22,75 @@ def _broken(text: str, indent: int, end: str = "") -> list[str]:
     pad = " " * indent
     if len(pad) + len(text) + len(end) <= WIDTH:
         return [f"{pad}{text}{end}"]
-    start = _last_bracket(text)
-    if start is None:
-        return _parenthesised(text, indent, end)
-    inner = text[start + 1 : -1]
-    return [f"{pad}{text[: start + 1]}", *_contents(inner, indent + 4), f"{pad}{text[-1]}{end}"]
+    start, close = _last_bracket(text), len(text) - 1
+    if start is not None and len(pad) + start + 1 > WIDTH:
+        start, close = _first_bracket(text)
+    if start is None or len(pad) + start + 1 > WIDTH:
+        return _targets(text, indent) or _parenthesised(text, indent, end)
+    call = text[start - 1].isalnum() or text[start - 1] in "_)]"
+    inner = _contents(text[start + 1 : close], indent + 4, call)
+    return [f"{pad}{text[: start + 1]}", *inner, f"{pad}{text[close:]}{end}"]
 
 
-def _contents(inner: str, indent: int) -> list[str]:
-    if indent + len(inner) <= WIDTH:
+def _targets(text: str, indent: int) -> list[str]:
+    """An assignment to more targets than fit on a line: one a line, then the rest; [] for anything else."""
+    pad = " " * indent
+    left, _, right = text.partition(" = ")
+    targets = split(left, ",")
+    if not right or len(targets) < 2:
+        return []
+    return [f"{pad}(", *(f"{pad}    {target.strip()}," for target in targets), *_broken(f") = {right}", indent)]
+
+
+def _contents(inner: str, indent: int, call: bool = True) -> list[str]:
+    """What stands in brackets: on one line if it fits there, but the items of a tuple or list one a line."""
+    items = [item.strip() for item in split(inner, ",")]
+    if indent + len(inner) <= WIDTH and (call or len(items) == 1):
         return [" " * indent + inner]
-    lines = []
-    for item in split(inner, ","):
-        lines += _broken(item.strip(), indent, ",")
-    return lines
+    if call and len(items) == 1:
+        return _broken(items[0], indent)
+    return [line for item in items for line in _broken(item, indent, ",")]
 
 
 def _parenthesised(text: str, indent: int, end: str) -> list[str]:
-    """An assignment or return of a chain of operators, inside parentheses of its own."""
+    """An assignment or return of a chain of operators or several values, inside parentheses of its own."""
     pad = " " * indent
     for sign in (" = ", "return "):
-        left, found, right = text.partition(sign)
-        if found and (sign == " = " or not left):
-            inner = " " * (indent + 4)
-            if len(inner) + len(right) <= WIDTH:
-                return [f"{pad}{left}{found}(", f"{inner}{right}", f"{pad}){end}"]
-            terms = split(right, "+-*", keep=True)
-            return [f"{pad}{left}{found}(", *(f"{inner}{term.strip()}" for term in terms), f"{pad}){end}"]
+        place = bare(text).find(sign)
+        if (place > 0 and sign == " = ") or place == 0:
+            left, right = text[: place + len(sign)], text[place + len(sign) :]
+            return [f"{pad}{left}(", *_operands(right, indent + 4), f"{pad}){end}"]
     return [f"{pad}{text}{end}"]
+
+
+def _operands(text: str, indent: int) -> list[str]:
+    values = split(text, ",")
+    if len(values) > 1:
+        return [line for value in values for line in _broken(value.strip(), indent, ",")]
+    if indent + len(text) <= WIDTH:
+        return [" " * indent + text]
+    for signs in ("+-", "*"):  # ruff breaks at the weakest operators first
+        terms = split(text, signs, keep=True)
+        if len(terms) > 1:
+            return [line for term in terms for line in _broken(term.strip(), indent)]
+    return _broken(text, indent)
+
+
+def bare(text: str) -> str:
+    """The text with every string literal blanked out, so that its brackets and signs do not count."""
+    return _STRING.sub(lambda found: "_" * len(found[0]), text)
 
 
 def split(text: str, signs: str, keep: bool = False) -> list[str]:
     """Split at signs outside brackets and strings; ``keep`` leaves operators (spaces around) before what follows."""
-    parts, depth, quote, start = [], 0, "", 0
-    for index, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote and text[index - 1] != "\\" else quote
-        elif character in "\"'":
-            quote = character
-        elif character in _OPEN:
+    parts, depth, start = [], 0, 0
+    code = bare(text)
+    for index, character in enumerate(code):
+        if character in _OPEN:
             depth += 1
         elif character in _CLOSE:
             depth -= 1
-        elif character in signs and not depth and (not keep or text[index - 1 : index + 2] == f" {character} "):
+        elif character in signs and not depth and (not keep or code[index - 1 : index + 2] == f" {character} "):
             parts.append(text[start:index])
             start = index if keep else index + 1
     parts.append(text[start:])
@@ -69,15 +98,32 @@ def split(text: str, signs: str, keep: bool = False) -> list[str]:
 
 
 def _last_bracket(text: str) -> int | None:
-    """Where the bracket opens that the last character closes."""
-    if not text or text[-1] not in _CLOSE:
+    """Where the bracket opens that the last character closes, if there is something in it."""
+    code = bare(text)
+    if not code or code[-1] not in _CLOSE or _is_chain(code):
         return None
     depth = 0
-    for index in range(len(text) - 1, -1, -1):
-        if text[index] in _CLOSE:
+    for index in range(len(code) - 1, -1, -1):
+        if code[index] in _CLOSE:
             depth += 1
-        elif text[index] in _OPEN:
+        elif code[index] in _OPEN:
             depth -= 1
             if not depth:
-                return index if index + 1 < len(text) - 1 else None
+                return index if index + 1 < len(code) - 1 else None
     return None
+
+
+def _first_bracket(text: str) -> tuple[int, int]:
+    """Where the first call's bracket opens and closes: ``x = self.a(…).b(…)`` is broken there if b's is too far."""
+    code, depth = bare(text), 0
+    start = code.index("(")
+    for index, character in enumerate(code[start:], start):
+        depth += (character in _OPEN) - (character in _CLOSE)
+        if not depth:
+            return start, index
+    return start, len(code) - 1
+
+
+def _is_chain(code: str) -> bool:
+    """Whether operators stand outside all brackets, as in ``x = a + f(b)``."""
+    return len(split(code, "+-*/", keep=True)) > 1

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from caffe2torch.calls import literal, quoted
 from caffe2torch.graph import Graph, Node, Value
 from caffe2torch.identifiers import identifiers
 from caffe2torch.layout import statement
@@ -18,17 +19,17 @@ def source(graph: Graph, about: str = "") -> str:
 
     ``about`` is more to say in its docstring; it must be plain text of our own.
     """
-    body = [*_init(graph), "", *_forward(graph)]
+    body = [*_class(graph), *_init(graph), "", *_forward(graph)]
     text = "\n".join(body)
     modules = _own_modules(text)
-    everything = "\n".join([*modules, text])
-    imports = ["import torch"] if re.search(r"\btorch\.", everything) else []
+    words = _words("\n".join([*modules, text]))
+    imports = ["import torch"] if "torch" in words else []
     imports.append("from torch import Tensor, nn")
-    if re.search(r"\bF\.", everything):
+    if "F" in words:
         imports.append("from torch.nn import functional as F")
     head = "\n".join(imports)
     docstring = f'"""{_title(graph)}\n\n{about.strip(chr(10))}\n"""' if about else f'"""{_title(graph)}"""'
-    parts = [f"{docstring}\n\n{head}", *modules, "\n".join([*_class(graph), *body])]
+    parts = [f"{docstring}\n\n{head}", *modules, text]
     return "\n\n\n".join(parts) + "\n"
 
 
@@ -47,16 +48,7 @@ def _class(graph: Graph) -> list[str]:
 
 
 def _names(names: Sequence[str]) -> str:
-    quoted = [_quoted(name) for name in names]
-    return f"({quoted[0]},)" if len(quoted) == 1 else f"({', '.join(quoted)})"
-
-
-def _quoted(name: str) -> str:
-    """A string as ruff writes it: double quotes, unless that needs more escapes."""
-    text = ascii(name)
-    if text[0] == "'" and '"' not in text:
-        return f'"{text[1:-1]}"'
-    return text
+    return literal(tuple(names))
 
 
 def _init(graph: Graph) -> list[str]:
@@ -76,8 +68,8 @@ def _init(graph: Graph) -> list[str]:
 
 
 def _comment(name: str) -> str:
-    """A layer's own name, if it is safe to read; escapes otherwise."""
-    return name if name.isprintable() and name.isascii() else ascii(name)
+    """A layer's own name; in quotes if it could be taken for something else, such as ``fmt: off``."""
+    return name if re.fullmatch(r"[\w./+@-]+", name, re.ASCII) else quoted(name)
 
 
 def _block(node: Node) -> str:
@@ -92,8 +84,7 @@ def _block(node: Node) -> str:
 def _forward(graph: Graph) -> list[str]:
     variables = _variables(graph)
     arguments = ", ".join(f"{variables[value.name]}: Tensor" for value in graph.inputs)
-    result = "Tensor" if len(graph.outputs) == 1 else f"tuple[{', '.join(['Tensor'] * len(graph.outputs))}]"
-    lines = _signature(arguments, result)
+    lines = _signature(arguments, _result(len(graph.outputs)))
     previous, told = "", ""
     for node in graph.nodes:
         block = _block(node) or previous
@@ -114,6 +105,12 @@ def _signature(arguments: str, result: str) -> list[str]:
     line = f"    def forward({', '.join(filter(None, ('self', arguments)))}) -> {result}:"
     if len(line) <= 88:
         return [line]
+def _result(count: int) -> str:
+    if count == 1:
+        return "Tensor"
+    return f"tuple[{', '.join(['Tensor'] * count)}]" if count <= 4 else "tuple[Tensor, ...]"
+
+
     inner = f"        self, {arguments}"
     if len(inner) <= 88:
         return ["    def forward(", inner, f"    ) -> {result}:"]
@@ -149,8 +146,9 @@ def _variables(graph: Graph) -> dict[str, str]:
     order = [(value, -1, "input") for value in graph.inputs]
     order += [(value, index, node.name) for index, node in enumerate(graph.nodes) for value in node.outputs]
     blobs = list(dict.fromkeys(value.blob for value, _, _ in order))
-    names = dict(zip(blobs, identifiers(blobs), strict=True))
-    taken = set(names.values())
+    functions = [name for name in _module_sources() if name.islower()]  # a local of that name would hide them
+    names = dict(zip(blobs, identifiers(blobs, functions), strict=True))
+    taken = {*names.values(), *functions}
     holder: dict[str, Value] = {}
     variables: dict[str, str] = {}
     for value, index, layer in order:
@@ -182,8 +180,15 @@ def _own_modules(text: str) -> list[str]:
     wanted: set[str] = set()
     queue = [text]
     while queue:
-        words = set(re.findall(r"(?<![.\w])([A-Za-z_]\w*)\(", queue.pop()))
-        for name in words & set(sources) - wanted:
+        for name in _words(queue.pop()) & set(sources) - wanted:
             wanted.add(name)
             queue.append(sources[name])
     return [segment for name, segment in sources.items() if name in wanted]
+
+
+def _words(text: str) -> set[str]:
+    """What code calls, or takes attributes of; what stands in its comments and strings does not count."""
+    nodes = list(ast.walk(ast.parse(text)))
+    used = [node.func for node in nodes if isinstance(node, ast.Call)]
+    used += [node.value for node in nodes if isinstance(node, ast.Attribute)]
+    return {node.id for node in used if isinstance(node, ast.Name)}

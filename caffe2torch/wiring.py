@@ -51,6 +51,9 @@ def wire(net: Net) -> Wiring:
         inputs = tuple(wiring.last[bottom] for bottom in layer.bottoms)
         uses.update(zip(layer.bottoms, inputs, strict=True))
         if layer.type == "Split" and len(inputs) == 1:
+            taken = [top for top in layer.tops if top in wiring.last]
+            if taken:
+                raise _twice(net, layer, taken[0])
             wiring.last.update(dict.fromkeys(layer.tops, inputs[0]))
             continue
         outputs = []
