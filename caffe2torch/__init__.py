@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from caffe2torch.conversion import convert, to_onnx, to_source
     from caffe2torch.errors import CaffeError
     from caffe2torch.reader import load_net
+    from caffe2torch.training import parameter_groups
 
-__all__ = ["CaffeError", "convert", "load_net", "to_onnx", "to_source"]
+__all__ = ["CaffeError", "convert", "load_net", "parameter_groups", "to_onnx", "to_source"]
 __version__ = "0.1.0"
 
 _HOMES = {"CaffeError": "errors", "convert": "conversion", "load_net": "reader"}
-_HOMES |= {"to_onnx": "conversion", "to_source": "conversion"}
+_HOMES |= {"parameter_groups": "training", "to_onnx": "conversion", "to_source": "conversion"}
 
 
 def __getattr__(name: str) -> Any:
