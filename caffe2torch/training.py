@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch.conversion import graph_of
@@ -23,38 +22,28 @@ def parameter_groups(module: nn.Module, lr: float, weight_decay: float = 0.0) ->
     """
     specs = _specs(graph_of(module))
     groups: dict[tuple[float, float], dict[str, Any]] = {}
-    names: dict[nn.Parameter, list[str]] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        names.setdefault(parameter, []).append(name)
-    for parameter, shared in names.items():
-        said = [spec for name in shared for spec in specs.get(name, ())]
-        lr_mult = _multiplier(spec.lr_mult for spec in said)
-        decay_mult = _multiplier(spec.decay_mult for spec in said)
+    for name, parameter in module.named_parameters():
+        spec = specs.get(name, ParamSpec())
         group = groups.setdefault(
-            (lr_mult, decay_mult),
+            (spec.lr_mult, spec.decay_mult),
             {
                 "params": [],
                 "names": [],
-                "lr": lr * lr_mult,
-                "weight_decay": weight_decay * decay_mult,
-                "lr_mult": lr_mult,
-                "decay_mult": decay_mult,
+                "lr": lr * spec.lr_mult,
+                "weight_decay": weight_decay * spec.decay_mult,
+                "lr_mult": spec.lr_mult,
+                "decay_mult": spec.decay_mult,
             },
         )
         group["params"].append(parameter)
-        group["names"].append(shared[0])
+        group["names"].append(name)
     return list(groups.values())
 
 
-def _specs(graph: Graph) -> dict[str, list[ParamSpec]]:
-    """What the net says of each parameter, by its name in the state_dict; layers that share a module say more."""
-    found: dict[str, list[ParamSpec]] = {}
-    for node in graph.nodes:
-        for param, spec in zip(node.operation.params(), node.layer.specs, strict=False):
-            found.setdefault(f"{node.name}.{param.name}", []).append(spec)
-    return found
-
-
-def _multiplier(values: Iterable[float]) -> float:
-    """Of layers that share a blob those that say something agree; 1 is what is not said."""
-    return next((value for value in values if value != 1.0), 1.0)
+def _specs(graph: Graph) -> dict[str, ParamSpec]:
+    """What the net says of each parameter, by its name in the state_dict; layers that share one say the same."""
+    return {
+        f"{node.name}.{param.name}": spec
+        for node in graph.nodes
+        for param, spec in zip(node.operation.params(), node.layer.specs, strict=False)
+    }
