@@ -79,10 +79,11 @@ def inspect(model: Path, prototxt: Path | None, input_shape: tuple[int, ...] | N
 
 @main.command()
 @click.argument("folder", type=FILE)
+@click.argument("other", type=FILE, required=False)
 @click.option("--reference", metavar="INPUTS.npz,OUTPUTS.npz", help="Caffe's own inputs and outputs, by blob name.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def verify(folder: Path, reference: str | None, as_json: bool) -> None:
-    """Compare torch with ONNX, layer by layer, or both with a reference."""
+def verify(folder: Path, other: Path | None, reference: str | None, as_json: bool) -> None:
+    """Compare torch with ONNX, layer by layer; or both with a reference; or FOLDER with OTHER, a folder or .onnx."""
     from caffe2torch import tables
     from caffe2torch import verify as verification
 
@@ -92,7 +93,9 @@ def verify(folder: Path, reference: str | None, as_json: bool) -> None:
         if len(parts) != 2:
             raise click.BadParameter("give two files: inputs.npz,outputs.npz", param_hint="--reference")
         pair = (Path(parts[0]), Path(parts[1]))
-    comparisons = verification.verify(folder, pair)
+    if other is not None and pair is not None:
+        raise click.UsageError("give OTHER or --reference, not both")
+    comparisons = verification.verify_against(folder, other) if other else verification.verify(folder, pair)
     if as_json:
         click.echo(json.dumps([tables.comparison_json(entry) for entry in comparisons], indent=1))
     else:
@@ -103,11 +106,12 @@ def verify(folder: Path, reference: str | None, as_json: bool) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def layers(as_json: bool) -> None:
+@click.option("--markdown", "as_markdown", is_flag=True, help="As a Markdown table, for a README.")
+def layers(as_json: bool, as_markdown: bool) -> None:
     """List the layer types that are understood."""
     from caffe2torch import tables
 
-    tables.show_layers(as_json)
+    tables.show_layers(as_json, as_markdown)
 
 
 @main.command()

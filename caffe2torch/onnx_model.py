@@ -56,12 +56,12 @@ class Nodes:
         name: str = "",
         **attributes: Any,
     ) -> Any:
-        """Add a node. ``outputs`` are names, or how many to make up. Gives the name, or the names if several."""
+        """Add a node. ``outputs`` are names, or how many to make up from ``name``. Gives the name, or the names."""
         from onnx import helper
 
         stem = name or op_type.lower()
         names = [self.unique(stem) for _ in range(outputs)] if isinstance(outputs, int) else list(outputs)
-        node = helper.make_node(op_type, list(inputs), names, name=name or names[0], **attributes)
+        node = helper.make_node(op_type, list(inputs), names, name=names[0], **attributes)
         self._nodes.append(node)
         return names[0] if len(names) == 1 else names
 
@@ -82,6 +82,10 @@ class Nodes:
     def has_initializer(self, name: str) -> bool:
         """Whether a weight of that name is stored already."""
         return name in self._initializers
+
+    def operators(self) -> set[str]:
+        """The operator types that were added."""
+        return {node.op_type for node in self._nodes}
 
     def add_input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> str:
         """Declare an input of a numpy dtype; a string is a symbolic size."""
@@ -146,10 +150,12 @@ class LayerNodes:
         nodes: Nodes,
         node: Node,
         names: Mapping[str, str],
+        weights: Mapping[str, str],
         state: Mapping[str, np.ndarray],
         prefix: str,
     ) -> None:
-        self._nodes, self._node, self._state, self._prefix = nodes, node, state, prefix
+        self._nodes, self._node, self._prefix = nodes, node, prefix
+        self._weights, self._state = weights, state
         self.inputs = [names[value.name] for value in node.inputs]
         self.outputs = [names[value.name] for value in node.outputs]
         self.input_shapes: list[Shape] = [value.shape for value in node.inputs]
@@ -171,9 +177,9 @@ class LayerNodes:
 
     def state(self, name: str) -> str:
         """The layer's weight, under its key in the state_dict."""
-        key = f"{self._node.name}.{name}"
-        full = self._prefix + key
-        return full if self._nodes.has_initializer(full) else self._nodes.initializer(full, self._state[key])
+        key = self._node.shared.get(name) or f"{self._node.name}.{name}"
+        stored = self._weights[key]
+        return stored if self._nodes.has_initializer(stored) else self._nodes.initializer(stored, self._state[key])
 
     def batched(self, shape: Sequence[int]) -> list[int]:
         """A shape to Reshape to, with -1 for axis 0 where the number of items may be any."""
@@ -194,15 +200,15 @@ def add_graph(
     prefix: str = "",
 ) -> list[str]:
     """Emit a graph into ``nodes``; ``feeds`` names the value for each input blob. Gives the outputs' value names."""
-    # Values and weights get their names before any helper value is made up.
-    nodes.reserve([prefix + key for key in state])
+    # Values and weights get their names before any helper value is made up. A blob's name goes before a weight's.
+    weights = {key: nodes.unique(prefix + key) for key in state}
     names = {value.name: feeds[value.blob] for value in graph.inputs}
     for node in graph.nodes:
         for value in node.outputs:
             free = not prefix and value.name in graph.output_names and value.name not in names.values()
             names[value.name] = value.name if free else nodes.unique(prefix + value.name)
     for node in graph.nodes:
-        node.operation.onnx(LayerNodes(nodes, node, names, state, prefix))
+        node.operation.onnx(LayerNodes(nodes, node, names, weights, state, prefix))
     return [names[value.name] for value in graph.outputs]
 
 

@@ -110,20 +110,33 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def show_layers(as_json: bool) -> None:
-    """The table of `caffe2torch layers`."""
+def show_layers(as_json: bool, as_markdown: bool) -> None:
+    """The table of `caffe2torch layers`: type, family, fields, ONNX operators, golden cases."""
     entries = [
-        {"type": name, "family": operation.family, "fields": _fields(operation)}
+        {"type": name, "family": operation.family, "fields": _fields(operation), **_covered(name)}
         for name, operation in registry.operations()
     ]
     if as_json:
         click.echo(json.dumps(entries, indent=1))
         return
-    table = _table("type", "family", "fields")
-    for entry in entries:
-        table.add_row(str(entry["type"]), str(entry["family"]), " ".join(entry["fields"]))
+    rows = [
+        (e["type"], e["family"], " ".join(e["fields"]), " ".join(e["onnx"]), str(e["golden"] or "")) for e in entries
+    ]
+    heads = ("type", "family", "fields", "ONNX operators", "golden cases")
+    if as_markdown:
+        click.echo("\n".join(f"| {' | '.join(row)} |" for row in (heads, ("---",) * len(heads), *rows)))
+        return
+    table = _table(*heads, right=("golden cases",))
+    for row in rows:
+        table.add_row(*row)
     console().print(table)
 
 
+def _covered(name: str) -> dict[str, Any]:
+    from caffe2torch import coverage
+
+    return coverage.table().get(name, {"onnx": [], "golden": 0})
+
+
 def _fields(operation: type[registry.Operation]) -> list[str]:
-    return [name for names in operation.understood.values() for name in names]
+    return list(dict.fromkeys(name for names in operation.understood.values() for name in names))

@@ -94,6 +94,36 @@ def verify(folder: Path, reference: tuple[Path, Path] | None = None) -> list[Com
     ]
 
 
+def verify_against(folder: Path, other: Path) -> list[Comparison]:
+    """Compare two of our own outputs, on the same input: a folder with another folder, or with an .onnx file.
+
+    FileError where ``other`` is neither, or takes other inputs.
+    """
+    converted = load(folder)
+    feeds = sample_inputs(converted)
+    values = run_torch(converted.graph, converted.state(), feeds, everywhere=True)
+    if other.suffix == ".onnx":
+        want = _run_file(other, feeds)
+    else:
+        second = load(other)
+        if {v.blob: v.shape for v in second.graph.inputs} != {v.blob: v.shape for v in converted.graph.inputs}:
+            raise FileError(f"{other}: takes other inputs than {folder}, so the two cannot be compared")
+        want = run_torch(second.graph, second.state(), feeds, everywhere=True)
+    comparison = _compare(f"{folder} = {other}", converted.graph, values, want)
+    if not comparison.rows:
+        raise FileError(f"{other}: has no blob in common with {folder}")
+    return [comparison]
+
+
+def _run_file(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    try:
+        session = _session(str(path))
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+    except Exception as error:  # onnxruntime's own exceptions share no base but this
+        raise FileError(f"{path}: cannot be run: {str(error).splitlines()[0]}") from error
+
+
 def _torch_and_onnx(converted: Converted, feeds: Mapping[str, np.ndarray], folder: Path) -> list[Comparison]:
     graph, state = converted.graph, converted.state()
     torch_values = run_torch(graph, state, feeds, everywhere=True)
