@@ -58,6 +58,11 @@ def build(graph: Graph, state: Mapping[str, np.ndarray]) -> nn.Module:
         module = model_class(graph)()
     # num_batches_tracked is int64, everything else float32.
     tensors = {name: torch.from_numpy(np.require(array, requirements=["C", "W"])) for name, array in state.items()}
+    for node in graph.nodes:
+        for key, owner in node.shared.items():
+            if not isinstance(tensors[owner], torch.nn.Parameter):
+                tensors[owner] = torch.nn.Parameter(tensors[owner])
+            tensors[f"{node.name}.{key}"] = tensors[owner]
     module.load_state_dict(tensors, strict=True, assign=True)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in tensors)

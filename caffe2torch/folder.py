@@ -178,12 +178,33 @@ def _read_weights(path: Path, graph: Graph) -> dict[str, np.ndarray]:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise FileError(f"{path}: not readable as safetensors: {error}") from error
-    for node in graph.nodes:
-        for param in node.operation.params():
-            key = f"{node.name}.{param.name}"
-            if param.name in ("weight", "bias") and key not in state:
-                raise FileError(f"{path}: has no {key}; the folder is damaged, convert the net again")
+    state.update({key: state[owner] for key, owner in _shared(graph).items() if owner in state})
+    expected = _expected(graph)
+    for key in sorted(expected.keys() ^ state.keys()):
+        fault = "lacks" if key in expected else "holds beside what the net has"
+        raise FileError(f"{path}: {fault} {key}; the folder is damaged, convert the net again")
+    for key, (shape, dtype) in expected.items():
+        if (state[key].shape, state[key].dtype) != (shape, dtype):
+            raise FileError(
+                f"{path}: {key} is {state[key].dtype} of shape {state[key].shape}, the net wants {dtype} of {shape}; "
+                "the folder is damaged, convert the net again"
+            )
     return state
+
+
+def _expected(graph: Graph) -> dict[str, tuple[Shape, np.dtype[Any]]]:
+    """Shape and dtype of every tensor in the module's state_dict."""
+    found = {}
+    for node in graph.nodes:
+        blobs = [np.broadcast_to(np.float32(0), param.shape) for param in node.operation.params()]
+        for name, array in node.operation.state(blobs).items():
+            found[f"{node.name}.{name}"] = (array.shape, array.dtype)
+    return found
+
+
+def _shared(graph: Graph) -> dict[str, str]:
+    """Keys of tensors that another key holds as well, and that key: such a tensor is stored once."""
+    return {f"{node.name}.{key}": owner for node in graph.nodes for key, owner in node.shared.items()}
 
 
 def open_trunk(path: PathLike, prototxt: PathLike | None = None) -> Converted:
@@ -212,7 +233,12 @@ def save(
     target = Path(folder)
     with replaced(target, force) as beside:
         state = converted.state()
-        save_file(state, beside / WEIGHTS, metadata={"format": "pt"})
+        lent = _shared(converted.graph)
+        save_file(
+            {key: array for key, array in state.items() if key not in lent},
+            beside / WEIGHTS,
+            metadata={"format": "pt"},
+        )
         (beside / SOURCE).write_text(source(converted.graph, _about(converted)), encoding="utf-8")
         config = {**converted.config, **_described(converted)}
         (beside / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -229,10 +255,15 @@ def save(
 def _about(converted: Converted) -> str:
     """How to load the folder and what its input is, for the docstring of model.py."""
     shapes = ", ".join(shape_text(value) for value in converted.graph.inputs)
-    return f"""    from safetensors.torch import load_file
+    load = (
+        ("load_model", f'load_model(model, "{WEIGHTS}")')  # it knows of tensors that are stored once
+        if _shared(converted.graph)
+        else ("load_file", f'model.load_state_dict(load_file("{WEIGHTS}"))')
+    )
+    return f"""    from safetensors.torch import {load[0]}
 
     model = Model().eval()
-    model.load_state_dict(load_file("{WEIGHTS}"))
+    {load[1]}
 
 Input: float32 of shape {shapes}; pictures: {converted.preprocessing.text()}."""
 
@@ -244,9 +275,18 @@ def _described(converted: Converted) -> dict[str, Any]:
         "outputs": list(graph.output_names),
         "batch": "any" if graph.batch else "fixed",
         "preprocessing": converted.preprocessing.to_json(),
-        "modules": {node.name: node.layer.name for node in graph.nodes if node.operation.torch().module is not None},
+        "modules": _modules(graph),
         "net": net_json.to_json(graph),
     }
+
+
+def _modules(graph: Graph) -> dict[str, str]:
+    """The Caffe layer of each submodule: the first, where several are the same."""
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.operation.torch().module is not None:
+            found.setdefault(node.name, node.layer.name)
+    return found
 
 
 def _same(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray], target: Path) -> None:
@@ -259,6 +299,7 @@ def _same(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray], tar
 def replaced(target: Path, force: bool) -> Iterator[Path]:
     """A new folder beside ``target`` that takes its place when the block ends well, and is gone otherwise."""
     refuse_existing(target, force)
+    made = [parent for parent in target.parents if not parent.exists()]  # the innermost first
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
@@ -266,17 +307,31 @@ def replaced(target: Path, force: bool) -> Iterator[Path]:
         for path in beside.iterdir():
             _flush(path)
         beside.chmod(0o777 & ~umask())
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-            os.rename(target, old / target.name)
-            os.rename(beside, target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.rename(beside, target)
+        _put(beside, target)
     except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
         with suppress(OSError):
-            shutil.rmtree(beside)
+            for parent in made:
+                parent.rmdir()
         raise
+
+
+def _put(beside: Path, target: Path) -> None:
+    """Rename a finished folder to ``target``; what was there stays if that fails, and is removed if not."""
+    if not target.exists():
+        os.rename(beside, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    kept = old / target.name
+    try:
+        os.rename(target, kept)
+        os.rename(beside, target)
+    except BaseException:
+        if kept.exists() and not target.exists():
+            os.rename(kept, target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_existing(target: Path, force: bool) -> None:

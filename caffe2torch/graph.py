@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
@@ -14,6 +14,7 @@ from caffe2torch.input_shapes import InputShapes
 from caffe2torch.layers.loss import LOSS_TYPES
 from caffe2torch.net import Layer, Net, Shape
 from caffe2torch.registry import LayerError, Operation
+from caffe2torch.tying import tie
 from caffe2torch.wiring import Wire, Wiring, wire
 
 BATCH = "N"
@@ -31,13 +32,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Node:
-    """A kept layer; ``name`` is its submodule's, a Python identifier."""
+    """A kept layer; ``name`` is its submodule's, a Python identifier. Layers that share all have one module."""
 
     name: str
     layer: Layer
     operation: Operation
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    shared: Mapping[str, str] = field(default_factory=dict)  # state_dict key -> the whole key of another's, held too
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,12 @@ class Graph:
     @property
     def parameters(self) -> int:
         """How many learned numbers there are."""
-        return sum(prod(param.shape) for node in self.nodes for param in node.operation.params())
+        counts: dict[object, int] = {}
+        for node in self.nodes:
+            for index, param in enumerate(node.operation.params()):
+                shared = node.layer.shared.get(index)
+                counts[shared.name if shared else (id(node), index)] = prod(param.shape)
+        return sum(counts.values())
 
 
 def resolve(
@@ -106,20 +113,21 @@ def resolve(
     rows = _rows(wires, operations, found, grown)
     values = _values(wiring, wires, inputs, found, rows)
     kept = {id(entry.layer) for entry in wires}
+    layers = [entry.layer for entry in wires]
+    tied = tie(layers, operations, identifiers(layer.name for layer in layers), net.path)
     return Graph(
         name=net.name,
         inputs=tuple(values[value] for value in inputs),
         nodes=tuple(
             Node(
-                name,
+                each.name,
                 entry.layer,
-                operation,
+                each.operation,
                 tuple(values[v] for v in entry.inputs),
                 tuple(values[v] for v in entry.outputs),
+                each.shared,
             )
-            for name, entry, operation in zip(
-                identifiers(entry.layer.name for entry in wires), wires, operations, strict=True
-            )
+            for entry, each in zip(wires, tied, strict=True)
         ),
         outputs=tuple(values[value] for value in targets),
         output_names=tuple(names),
@@ -242,7 +250,7 @@ class Resolver:
                 operation = registry.parse(cls, layer, bottoms)
                 tops = operation.shape(bottoms)
                 _check_tops(layer, tops)
-                _check_blobs(layer, operation, self.net.weights_path)
+                _check_blobs(layer, operation, self.net.weights_path or self.net.path)
             except LayerError as error:
                 problems.append(Problem(layer.name, layer.type, str(error)))
                 continue
@@ -307,15 +315,23 @@ def _check_tops(layer: Layer, tops: Sequence[Shape]) -> None:
             raise LayerError(f"its output would have the shape {shape}")
 
 
-def _check_blobs(layer: Layer, operation: Operation, path: str | None) -> None:
+def _check_blobs(layer: Layer, operation: Operation, path: str) -> None:
     """Caffe's CopyTrainedLayersFrom: as many blobs as the layer has, of its shapes."""
     params = operation.params()
-    if layer.blobs is None or not params:
+    if len(layer.specs) > len(params):
+        raise LayerError(f"it has {len(layer.specs)} `param` entries, but only {len(params)} blobs")
+    for index, shared in layer.shared.items():
+        if shared.blob is not None and shared.blob.count != prod(params[index].shape):
+            raise LayerError(
+                f"its param {shared.name!r} has {shared.blob.count} numbers in {path}, the net wants "
+                f"{params[index].shape}"
+            )
+    if layer.blobs is None:
         return
     if len(layer.blobs) != len(params):
         raise LayerError(
-            f"{path} holds {len(layer.blobs)} blobs for it, the layer has {len(params)} "
-            f"({', '.join(param.name for param in params)})"
+            f"{path} holds {len(layer.blobs)} blobs for it, the layer has {len(params)}"
+            + (f" ({', '.join(param.name for param in params)})" if params else "")
         )
     for index, (blob, param) in enumerate(zip(layer.blobs, params, strict=True)):
         if not blob.fits(param.shape):

@@ -403,17 +403,15 @@ class TiedLinear(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.sizes = out_features, in_features
+        sizes = (out_features, in_features)
+        self.sizes = sizes[::-1] if transposed else sizes
         self.transposed = transposed
         self.weight = nn.Parameter(torch.zeros(shape))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.transposed:
-            weight = self.weight.view(self.sizes[::-1]).T
-        else:
-            weight = self.weight.view(self.sizes)
-        return F.linear(x, weight, self.bias)
+        weight = self.weight.view(self.sizes)
+        return F.linear(x, weight.T if self.transposed else weight, self.bias)
 
 
 class Unfold(nn.Module):

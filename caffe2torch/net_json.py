@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch.fields import defaults
 from caffe2torch.net import Fields, Input, Layer, Net, ParamSpec
+from caffe2torch.sharing import share
 
 if TYPE_CHECKING:
     from caffe2torch.graph import Graph
@@ -46,7 +47,7 @@ def _plain(value: Any) -> Any:
 
 def from_json(given: Mapping[str, Any], path: str) -> Net:
     """The Net that ``to_json`` wrote. KeyError, TypeError or ValueError if it is something else."""
-    return Net(
+    net = Net(
         name=str(given["name"]),
         inputs=tuple(Input(str(blob), None) for blob in given["inputs"]),
         layers=tuple(
@@ -63,6 +64,7 @@ def from_json(given: Mapping[str, Any], path: str) -> Net:
         ),
         path=path,
     )
+    return share(net)
 
 
 def _fields(given: Mapping[str, Any], default: Mapping[str, Any]) -> Fields:

@@ -66,6 +66,13 @@ class Operation:
         """Caffe's blobs (in the shapes of ``params``) as the submodule's state_dict."""
         return {param.name: blob for param, blob in zip(self.params(), blobs, strict=True)}
 
+    def holding(self, index: int, shape: Shape) -> Operation | None:
+        """The same with blob ``index`` kept in the state row by row in ``shape``, as another layer has it.
+
+        None if there is no such form.
+        """
+        return None
+
     def multiply_adds(self, bottoms: Sequence[Shape]) -> int:
         """Multiply-adds of one forward pass; 0 where there is nothing worth counting."""
         return 0

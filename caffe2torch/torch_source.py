@@ -54,16 +54,20 @@ def _names(names: Sequence[str]) -> str:
 def _init(graph: Graph) -> list[str]:
     lines = ["    def __init__(self) -> None:", "        super().__init__()"]
     previous = ""
+    printed: set[str] = set()
     for node in graph.nodes:
         call = node.operation.torch().module
-        if call is None:
+        if call is None or node.name in printed:
             continue
+        printed.add(node.name)
         block = _block(node) or previous
         if previous and block != previous:
             lines.append("")
         previous = block
         comment = "" if node.name == node.layer.name else _comment(node.layer.name)
         lines += statement(f"self.{node.name} = {call}", 8, comment)
+        for key, owner in node.shared.items():
+            lines += statement(f"self.{node.name}.{key} = self.{owner}", 8)
     return lines
 
 
@@ -101,16 +105,16 @@ def _forward(graph: Graph) -> list[str]:
     return [*lines, *statement(f"return {_returned(graph, variables)}", 8)]
 
 
-def _signature(arguments: str, result: str) -> list[str]:
-    line = f"    def forward({', '.join(filter(None, ('self', arguments)))}) -> {result}:"
-    if len(line) <= 88:
-        return [line]
 def _result(count: int) -> str:
     if count == 1:
         return "Tensor"
     return f"tuple[{', '.join(['Tensor'] * count)}]" if count <= 4 else "tuple[Tensor, ...]"
 
 
+def _signature(arguments: str, result: str) -> list[str]:
+    line = f"    def forward({', '.join(filter(None, ('self', arguments)))}) -> {result}:"
+    if len(line) <= 88:
+        return [line]
     inner = f"        self, {arguments}"
     if len(inner) <= 88:
         return ["    def forward(", inner, f"    ) -> {result}:"]

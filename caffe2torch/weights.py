@@ -10,6 +10,8 @@ import numpy as np
 from caffe2torch.errors import NetError, Problem
 from caffe2torch.fillers import fill
 from caffe2torch.graph import Graph, Node
+from caffe2torch.net import Blob
+from caffe2torch.registry import Param
 
 SEED = 1  # of fillers
 LARGEST = 1 << 29  # numbers that are filled without a file at most
@@ -18,15 +20,20 @@ LARGEST = 1 << 29  # numbers that are filled without a file at most
 def state_dict(graph: Graph, progress: Callable[[int], None] | None = None) -> dict[str, np.ndarray]:
     """The module's state_dict as float32 arrays (num_batches_tracked int64), each a C-contiguous array of its own.
 
-    ``progress`` is called with the bytes read after each layer. Raises WireError where the file cannot be read, and
-    NetError for a filler that does not exist.
+    A tensor that layers share is there under each of its keys, but is one array. ``progress`` is called with the
+    bytes read after each layer. Raises WireError where the file cannot be read, and NetError for a filler that does
+    not exist.
     """
-    generator = np.random.default_rng(SEED)
+    source = _Source(graph.net.path)
     state: dict[str, np.ndarray] = {}
+    done: set[str] = set()
     for node in graph.nodes:
-        arrays = _read(node) if node.layer.blobs else _fill(node, generator, graph.net.path)
+        if node.name in done:
+            continue
+        done.add(node.name)
+        arrays = [source.array(node, index, param) for index, param in enumerate(node.operation.params())]
         for name, array in node.operation.state(arrays).items():
-            state[f"{node.name}.{name}"] = array
+            state[f"{node.name}.{name}"] = state[node.shared[name]] if name in node.shared else array
         if progress is not None:
             progress(sum(array.nbytes for array in arrays))
     return state
@@ -34,22 +41,48 @@ def state_dict(graph: Graph, progress: Callable[[int], None] | None = None) -> d
 
 def missing(graph: Graph) -> list[str]:
     """Layers with weights that the caffemodel says nothing about: they are filled, as Caffe does."""
-    return [node.layer.name for node in graph.nodes if node.operation.params() and not node.layer.blobs]
+    return [
+        node.layer.name
+        for node in graph.nodes
+        if any(_blob(node, index) is None for index in range(len(node.operation.params())))
+    ]
 
 
-def _read(node: Node) -> list[np.ndarray]:
-    assert node.layer.blobs is not None
-    params = node.operation.params()
-    return [blob.read().reshape(param.shape) for blob, param in zip(node.layer.blobs, params, strict=False)]
+def _blob(node: Node, index: int) -> Blob | None:
+    if index in node.layer.shared:
+        return node.layer.shared[index].blob
+    return node.layer.blobs[index] if node.layer.blobs else None
 
 
-def _fill(node: Node, generator: np.random.Generator, path: str) -> list[np.ndarray]:
-    arrays = []
-    for param in node.operation.params():
+class _Source:
+    """Gives a layer's blobs; those that several layers share are read, or filled, once."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._generator = np.random.default_rng(SEED)
+        self._shared: dict[str, np.ndarray] = {}
+
+    def array(self, node: Node, index: int, param: Param) -> np.ndarray:
+        """float32, in the shape of ``param``."""
+        shared = node.layer.shared.get(index)
+        if shared is not None and shared.name in self._shared:
+            return self._shared[shared.name].reshape(param.shape)
+        blob = _blob(node, index)
+        if blob is None and shared is not None and not shared.owned:
+            reason = (
+                f"its param {shared.name!r} is filled by layer {shared.owner!r}, which the outputs do not need; "
+                "give a caffemodel, or ask for an output of that layer too"
+            )
+            raise NetError.of([Problem(node.layer.name, node.layer.type, reason)], 1, self._path)
+        array = self._fill(node, param) if blob is None else blob.read().reshape(param.shape)
+        if shared is not None:
+            self._shared[shared.name] = array
+        return array
+
+    def _fill(self, node: Node, param: Param) -> np.ndarray:
         try:
             if prod(param.shape) > LARGEST:
                 raise ValueError(f"{param.name} of shape {param.shape} is too large to be filled without a file")
-            arrays.append(fill(param.filler, param.shape, generator))
+            return fill(param.filler, param.shape, self._generator)
         except ValueError as error:
-            raise NetError.of([Problem(node.layer.name, node.layer.type, str(error))], 1, path) from error
-    return arrays
+            raise NetError.of([Problem(node.layer.name, node.layer.type, str(error))], 1, self._path) from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class InnerProduct(Operation):
     transpose: bool  # the file's weights are K x N
     weight_filler: Fields
     bias_filler: Fields
+    held: Shape | None = None  # the weights are another layer's too, and lie as the file has them, in this shape
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> InnerProduct:
@@ -64,9 +65,14 @@ class InnerProduct(Operation):
 
     def state(self, blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         state = super().state(blobs)
-        if self.transpose:
+        if self.held is not None:
+            state["weight"] = state["weight"].reshape(self.held)
+        elif self.transpose:
             state["weight"] = np.ascontiguousarray(state["weight"].T)
         return state
+
+    def holding(self, index: int, shape: Shape) -> InnerProduct | None:
+        return replace(self, held=shape) if index == 0 else None
 
     def multiply_adds(self, bottoms: Sequence[Shape]) -> int:
         return prod(bottoms[0][: self.axis]) * self.in_features * self.num_output
@@ -74,7 +80,10 @@ class InnerProduct(Operation):
     def torch(self) -> Step:
         options = {} if self.bias else {"bias": False}
         flat = "{0}" if self.axis == self.axes - 1 else f"{{0}}.flatten({self.axis})"
-        return Step(f"{{self}}({flat})", Call("nn.Linear", self.in_features, self.num_output, **options))
+        if self.held is None:
+            return Step(f"{{self}}({flat})", Call("nn.Linear", self.in_features, self.num_output, **options))
+        tied: dict[str, Any] = {"transposed": True, **options} if self.transpose else options
+        return Step(f"{{self}}({flat})", Call("TiedLinear", self.in_features, self.num_output, self.held, **tied))
 
     def onnx(self, nodes: LayerNodes) -> None:
         x = nodes.inputs[0]
@@ -82,6 +91,10 @@ class InnerProduct(Operation):
             x = nodes.add("Flatten", [x], axis=self.axis)
         bias = [nodes.state("bias")] if self.bias else []
         direct = self.axis == 1
-        y = nodes.add("Gemm", [x, nodes.state("weight"), *bias], nodes.outputs if direct else 1, transB=1)
+        weight, transposed = nodes.state("weight"), True
+        if self.held is not None:
+            shape, transposed = self.params()[0].shape, not self.transpose
+            weight = weight if self.held == shape else nodes.reshape(weight, shape)
+        y = nodes.add("Gemm", [x, weight, *bias], nodes.outputs if direct else 1, transB=int(transposed))
         if not direct:
             nodes.reshape(y, nodes.batched(nodes.output_shapes[0]), nodes.outputs[0])
