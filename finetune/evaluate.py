@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from caffe2torch.terminal import note
-from finetune.checkpoint import BEST
-from finetune.data.batches import Batch, batches, default_workers, loader
+from finetune.checkpoint import BEST, read_config
+from finetune.data.batches import Batch, Reader, batches, default_workers, plan_batches
 from finetune.data.folders import LabelledPictures, read_folders
 from finetune.data.pictures import load_picture
 from finetune.data.sets import read_once
@@ -58,15 +57,15 @@ class Scores:
 def score(
     fabric: Fabric,
     classifier: nn.Module,
-    source: DataLoader[Batch],
+    source: Iterable[Batch],
     classes: int,
     advance: Callable[[int], object] = lambda done: None,
 ) -> Scores:
-    """Scores over all batches of ``source``, in eval mode; ``classifier`` is set up by ``fabric``."""
+    """Scores over the batches of ``source``, in eval mode; ``classifier`` is set up by ``fabric``."""
     classifier.eval()
     loss = torch.zeros((), dtype=torch.float64, device=fabric.device)
     counts = torch.zeros(2, classes, dtype=torch.int64, device=fabric.device)
-    for batch in batches(source):
+    for batch in source:
         pictures, labels = fabric.to_device(batch)
         logits = classifier(pictures)
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
@@ -107,17 +106,19 @@ def evaluate_run(
     Raises ModelError if ``run`` is no run, DataError for folders that are not classes of the run, DeviceError.
     """
     fabric = open_device(device, precision)
-    classifier, config, metrics = open_run(run, checkpoint)
+    config = read_config(run)
     size = (config["size"][0], config["size"][1])
-    pictures, remarks = read_folders(data, config["classes"])
+    found, remarks = read_folders(data, config["classes"])
     for remark in remarks:
         note(remark)
     workers = default_workers(size, batch_size) if workers is None else workers
-    pictures, _, unreadable = read_once(pictures, size, workers)
-    note(f"device: {describe(fabric)}; {checkpoint} checkpoint, epoch {metrics['epoch']}")
-    source = loader(pictures, size, batch_size, workers, pin_memory=fabric.device.type == "cuda")
-    with progress("evaluating", len(pictures)) as advance:
-        scores = score(fabric, fabric.setup_module(classifier), source, len(pictures.classes), advance)
+    with Reader(size, workers, pin_memory=fabric.device.type == "cuda") as reader:
+        pictures, _, unreadable = read_once(found, reader)
+        classifier, _, metrics = open_run(run, checkpoint)
+        note(f"device: {describe(fabric)}; {checkpoint} checkpoint, epoch {metrics['epoch']}")
+        source = batches(reader, pictures, plan_batches(len(pictures), batch_size))
+        with progress("evaluating", len(pictures)) as advance:
+            scores = score(fabric, fabric.setup_module(classifier), source, len(pictures.classes), advance)
     return {
         "run": str(run),
         "data": str(data),

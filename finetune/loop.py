@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from caffe2torch.errors import ModelError
 from caffe2torch.terminal import note
 from finetune.checkpoint import save_head
-from finetune.data.batches import Batch, batches, loader
+from finetune.data.batches import Batch, Reader, batches, plan_batches
 from finetune.data.folders import LabelledPictures
 from finetune.data.sets import Sets
 from finetune.evaluate import score
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-@dataclass
+@dataclass(frozen=True)
 class Parts:
     """What the loop works with; ``head`` is the part of ``classifier`` that ``optimizer`` trains."""
 
@@ -36,22 +35,19 @@ class Parts:
     classifier: nn.Module  # a Classifier, set up by fabric
     head: TutorialHead
     optimizer: Any
+    reader: Reader
     sets: Sets
-    size: tuple[int, int]
-    workers: int
     options: Options
 
-    def load(self, pictures: LabelledPictures, seed: int | None = None) -> DataLoader[Batch]:
-        pinned = self.fabric.device.type == "cuda"
-        return loader(pictures, self.size, self.options.batch_size, self.workers, seed, pinned)
+    def in_order(self, pictures: LabelledPictures) -> Iterator[Batch]:
+        """The pictures in batches, as they come."""
+        return batches(self.reader, pictures, plan_batches(len(pictures), self.options.batch_size))
 
 
 def run_epochs(folder: Path, parts: Parts) -> tuple[list[Epoch], Epoch, bool]:
     """All epochs, with a line and a checkpoint each: the lines, the best one, and whether Ctrl-C came."""
     options, sets = parts.options, parts.sets
-    training = parts.load(sets.train, seed=options.seed)
-    validating = parts.load(sets.validation) if len(sets.validation) else None
-    random = torch.Generator().manual_seed(options.seed) if options.mirror else None
+    random = torch.Generator().manual_seed(options.seed)
     lines: list[Epoch] = []
     best: Epoch | None = None
     print_header()
@@ -59,7 +55,7 @@ def run_epochs(folder: Path, parts: Parts) -> tuple[list[Epoch], Epoch, bool]:
         for number in range(1, options.epochs + 1):
             title = f"epoch {number} of {options.epochs}"
             with progress(title, len(sets.train) + len(sets.validation)) as advance:
-                line = _epoch(number, parts, training, validating, random, advance)
+                line = _epoch(number, parts, random, advance)
             is_best = best is None or _better(line, best)
             save_head(folder, parts.head, asdict(line), is_best)
             append_csv(folder / "metrics.csv", line)
@@ -69,24 +65,21 @@ def run_epochs(folder: Path, parts: Parts) -> tuple[list[Epoch], Epoch, bool]:
     except KeyboardInterrupt:
         if best is None:
             raise
+        parts.reader.close()  # its workers may have been cut off in the middle of a batch
         note(f"interrupted in epoch {len(lines) + 1}: the {len(lines)} before it are kept")
     assert best is not None
     return lines, best, len(lines) < options.epochs
 
 
-def _epoch(
-    number: int,
-    parts: Parts,
-    training: DataLoader[Batch],
-    validating: DataLoader[Batch] | None,
-    random: torch.Generator | None,
-    advance: Callable[[int], object],
-) -> Epoch:
+def _epoch(number: int, parts: Parts, random: torch.Generator, advance: Callable[[int], object]) -> Epoch:
     start = time.perf_counter()
-    rate = parts.options.rate(number)
+    sets, options = parts.sets, parts.options
+    rate = options.rate(number)
     for group in parts.optimizer.param_groups:
         group["lr"] = rate
-    loss, accuracy = train_epoch(parts.fabric, parts.classifier, parts.optimizer, training, random, advance)
+    source = batches(parts.reader, sets.train, plan_batches(len(sets.train), options.batch_size, random))
+    mirroring = random if options.mirror else None
+    loss, accuracy = train_epoch(parts.fabric, parts.classifier, parts.optimizer, source, mirroring, advance)
     if not math.isfinite(loss):
         raise ModelError(
             f"epoch {number}: the loss is {loss}: lower --lr (it is {rate:g}), "
@@ -94,9 +87,9 @@ def _epoch(
         )
     trained = time.perf_counter()
     scores = None
-    if validating is not None:
-        classes = len(parts.sets.train.classes)
-        scores = score(parts.fabric, parts.classifier, validating, classes, advance)
+    if len(sets.validation):
+        source = parts.in_order(sets.validation)
+        scores = score(parts.fabric, parts.classifier, source, len(sets.train.classes), advance)
     return Epoch(
         epoch=number,
         train_loss=loss,
@@ -104,7 +97,7 @@ def _epoch(
         validation_loss=scores.loss if scores else None,
         validation_accuracy=scores.accuracy if scores else None,
         learning_rate=rate,
-        pictures_per_second=len(parts.sets.train) / (trained - start),
+        pictures_per_second=len(sets.train) / (trained - start),
         seconds=time.perf_counter() - start,
     )
 
@@ -113,7 +106,7 @@ def train_epoch(
     fabric: Fabric,
     classifier: nn.Module,
     optimizer: Any,
-    source: DataLoader[Batch],
+    source: Iterable[Batch],
     random: torch.Generator | None,
     advance: Callable[[int], object] = lambda done: None,
 ) -> tuple[float, float]:
@@ -124,7 +117,7 @@ def train_epoch(
     classifier.train()
     count = 0
     sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)  # of losses, of right answers
-    for batch in batches(source):
+    for batch in source:
         pictures, labels = fabric.to_device(batch)
         if random is not None:
             pictures = mirrored(pictures, random)

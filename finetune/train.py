@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from caffe2torch.folder import Converted
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.terminal import note
 from finetune.checkpoint import BEST, FORMAT, check_free, load_head, unfinished, write_json
-from finetune.data.batches import default_workers
+from finetune.data.batches import Reader, default_workers
 from finetune.data.sets import read_sets
 from finetune.devices import describe, open_device
 from finetune.evaluate import Scores, predict_samples, score
@@ -57,29 +57,33 @@ def train(
     note(f"device: {describe(fabric)}; precision {options.precision}")
     trunk, at = cut_trunk(converted, options.at, options.size)
     (height, width), features = trunk.graph.inputs[0].shape[2:], map_size(trunk.graph.shape_of(at))
+    note(f"trunk: {converted.path}, cut at {at}: {height}x{width} pictures, map {_times(features)}")
     size = (height, width)
-    note(f"trunk: {converted.path}, cut at {at}: {size[0]}x{size[1]} pictures, map {_times(features)}")
     workers = default_workers(size, options.batch_size) if options.workers is None else options.workers
-    sets = read_sets(data, test, size, options.validation, options.seed, workers)
-    preprocessing = with_mean(trunk.preprocessing, sets.mean)
-    _tell_mean(preprocessing, known=trunk.preprocessing.mean is not None)
+    options = replace(options, at=at, size=size, workers=workers)
+    with Reader(size, workers, pin_memory=fabric.device.type == "cuda") as reader:
+        sets = read_sets(data, test, options.validation, options.seed, reader)
+        preprocessing = with_mean(trunk.preprocessing, sets.mean)
+        _tell_mean(preprocessing, known=trunk.preprocessing.mean is not None)
+        torch.manual_seed(options.seed)
+        head = TutorialHead(features, len(sets.train.classes), options.hidden, options.dropout)
+        _tell_head(head, features)
+        classifier = Classifier(FrozenTrunk(trunk.module(), preprocessing), head)
+        on_device, optimizer = fabric.setup(classifier, _sgd(head, options))
+        parts = Parts(fabric, on_device, head, optimizer, reader, sets, options)
+        with unfinished(run, force) as folder:
+            write_json(folder / "config.json", _config(converted, features, preprocessing, parts))
+            write_json(folder / "split.json", {"seed": options.seed, **sets.to_json()})
+            converted_folder.save(trunk, folder / "trunk")
+            lines, best, interrupted = run_epochs(folder, parts)
+            scores = _finish(folder, parts, lines, best)
+    return Trained(run, lines, best, scores, interrupted)
 
-    torch.manual_seed(options.seed)
-    head = TutorialHead(features, len(sets.train.classes), options.hidden, options.dropout)
-    _tell_head(head, features)
-    whole = Classifier(FrozenTrunk(trunk.module(), preprocessing), head)
-    sgd = torch.optim.SGD(
+
+def _sgd(head: TutorialHead, options: Options) -> torch.optim.SGD:
+    return torch.optim.SGD(
         head.parameters(), options.learning_rate, options.momentum, weight_decay=options.weight_decay, fused=True
     )
-    classifier, optimizer = fabric.setup(whole, sgd)
-    parts = Parts(fabric, classifier, head, optimizer, sets, size, workers, options)
-    with unfinished(run, force) as folder:
-        write_json(folder / "config.json", _config(converted, at, size, features, preprocessing, head, parts))
-        write_json(folder / "split.json", {"seed": options.seed, **sets.to_json()})
-        converted_folder.save(trunk, folder / "trunk")
-        lines, best, interrupted = run_epochs(folder, parts)
-        scores = _finish(folder, parts, lines, best)
-    return Trained(run, lines, best, scores, interrupted)
 
 
 def _finish(folder: Path, parts: Parts, lines: list[Epoch], best: Epoch) -> Scores | None:
@@ -88,44 +92,38 @@ def _finish(folder: Path, parts: Parts, lines: list[Epoch], best: Epoch) -> Scor
     load_head(folder, parts.head, BEST)
     sets = parts.sets
     shown = sets.validation if len(sets.validation) else sets.test or sets.train
-    samples = predict_samples(parts.fabric, parts.classifier, shown, parts.size, parts.options.seed)
+    samples = predict_samples(parts.fabric, parts.classifier, shown, parts.reader.size, parts.options.seed)
     plot_samples(folder / "samples.png", samples)
     if sets.test is None:
         return None
     with progress("testing", len(sets.test)) as advance:
-        scores = score(parts.fabric, parts.classifier, parts.load(sets.test), len(sets.test.classes), advance)
+        scores = score(parts.fabric, parts.classifier, parts.in_order(sets.test), len(sets.test.classes), advance)
     about = {"data": str(sets.test.root), "checkpoint": BEST, "epoch": best.epoch}
     write_json(folder / "test.json", {**about, **scores.to_json(sets.test.classes)})
     return scores
 
 
 def _config(
-    converted: Converted,
-    at: str,
-    size: tuple[int, int],
-    features: tuple[int, int, int],
-    preprocessing: Preprocessing,
-    head: TutorialHead,
-    parts: Parts,
+    converted: Converted, features: tuple[int, int, int], preprocessing: Preprocessing, parts: Parts
 ) -> dict[str, Any]:
     """config.json: all that the run's other files do not say, and what export needs."""
-    options = parts.options
+    options, classes = parts.options, parts.sets.train.classes
     return {
         "format": FORMAT,
         "recipe": "tutorial",
-        "classes": list(parts.sets.train.classes),
-        "size": list(size),
-        "at": at,
+        "classes": list(classes),
+        "size": list(parts.reader.size),
+        "at": options.at,
         "preprocessing": preprocessing.to_json(),
         "head": {
             "name": "tutorial",
             "features": list(features),
-            "pool": list(head.pool) if head.pool else None,
+            "pool": list(parts.head.pool) if parts.head.pool else None,
             "hidden": options.hidden,
             "dropout": options.dropout,
-            "classes": len(parts.sets.train.classes),
+            "classes": len(classes),
         },
-        "options": {**asdict(options), "at": at, "size": list(size), "workers": parts.workers},
+        "options": asdict(options),
         "device": describe(parts.fabric),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "trunk": {"path": str(converted.path), "name": converted.config.get("name")},

@@ -7,16 +7,15 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from caffe2torch.errors import DataError
+from finetune.data.folders import LabelledPictures
 from finetune.data.pictures import load_picture
-
-if TYPE_CHECKING:
-    from finetune.data.folders import LabelledPictures
 
 MOST_WORKERS = 16
 BATCHES_AHEAD = 2  # a worker
@@ -29,91 +28,88 @@ class Batch(NamedTuple):
     labels: torch.Tensor
 
 
-class Decoded(Dataset[tuple[torch.Tensor, int] | str]):
-    """Picture i at the run's size as uint8 (H, W, 3) RGB with its label; or the reason why it cannot be read.
+class Decoded(NamedTuple):
+    """The readable pictures of a list of paths, uint8 [N, H, W, 3] RGB, and reasons by place for the others."""
 
-    A reason is given back, not raised: an exception out of a worker process arrives with the worker's traceback.
+    pictures: torch.Tensor
+    unreadable: dict[int, str]
+
+
+class Reader:
+    """Decodes pictures at one size (height, width) in worker processes; 0 workers: in this one.
+
+    The workers are started by the first ``read`` and kept until ``close``. Read something before the network is
+    made: a forked worker keeps alive whatever was in memory when it was started, and is started faster.
     """
 
-    def __init__(self, pictures: LabelledPictures, size: tuple[int, int]) -> None:
-        self.paths: Sequence[Path] = pictures.paths
-        self.labels: Sequence[int] = pictures.labels
+    def __init__(self, size: tuple[int, int], workers: int, pin_memory: bool = False) -> None:
         self.size = size
+        self.workers = workers
+        self.pin_memory = pin_memory
+        self._plan: list[Sequence[Path]] = []
+        self._loader: DataLoader[Any] | None = None
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int] | str:
+    def read(self, plan: Sequence[Sequence[Path]]) -> Iterator[Decoded]:
+        """Each list of paths decoded, in order. Raises DataError if a worker is killed. One ``read`` at a time."""
+        self._plan[:] = plan
+        if self._loader is None:
+            self._loader = self._open()
         try:
-            return torch.from_numpy(load_picture(self.paths[index], self.size)), self.labels[index]
-        except DataError as error:
-            return str(error)
+            yield from self._loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                "a process that decodes pictures was killed (is memory short?); fewer may do: --workers 1, or 0"
+            ) from error
+
+    def close(self) -> None:
+        """End the workers now; another ``read`` starts new ones."""
+        # A loader ends its workers when it is collected, which an exception's traceback may put off.
+        iterator = getattr(self._loader, "_iterator", None)
+        self._loader = None
+        if iterator is not None:
+            iterator._shutdown_workers()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> DataLoader[Any]:
+        return DataLoader(
+            _Decoder(self.size),
+            batch_sampler=self._plan,  # type: ignore[arg-type]  # paths are its keys; the list is filled anew a pass
+            collate_fn=_stack,
+            num_workers=self.workers,
+            prefetch_factor=BATCHES_AHEAD if self.workers else None,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.pin_memory,
+            worker_init_fn=_leave_interrupts,
+            generator=torch.Generator().manual_seed(0),  # its own: the number of workers must not move the global one
+        )
 
 
-class Batches(Sampler[list[int]]):
-    """Indices 0..length-1 in lists of ``size``; in a new random order every epoch if there is a seed.
+def batches(reader: Reader, pictures: LabelledPictures, plan: Sequence[Sequence[int]]) -> Iterator[Batch]:
+    """The pictures at each list of indices, with their labels. Raises DataError at one that cannot be read."""
+    decoded = reader.read([[pictures.paths[i] for i in indices] for indices in plan])
+    for indices, (stacked, unreadable) in zip(plan, decoded, strict=True):
+        for reason in unreadable.values():
+            raise DataError(f"{reason} (it could be read when the run began)")
+        yield Batch(stacked, torch.tensor([pictures.labels[i] for i in indices]))
 
-    A last batch of one picture is joined to the batch before it: BatchNorm cannot train on a single picture.
+
+def plan_batches(length: int, size: int, random: torch.Generator | None = None) -> list[list[int]]:
+    """Indices 0..length-1 in lists of ``size``, in random order if ``random`` is given.
+
+    A last list of one is joined to the one before: batch normalisation cannot train on a single picture.
     """
-
-    def __init__(self, length: int, size: int, seed: int | None = None) -> None:
-        self.length, self.size = length, size
-        self.random = None if seed is None else torch.Generator().manual_seed(seed)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        if self.random is None:
-            order = list(range(self.length))
-        else:
-            order = torch.randperm(self.length, generator=self.random).tolist()
-        starts = list(range(0, self.length, self.size))
-        if len(starts) > 1 and self.length - starts[-1] == 1:
-            starts.pop()
-        for start, end in zip(starts, [*starts[1:], self.length], strict=True):
-            yield order[start:end]
-
-    def __len__(self) -> int:
-        full, rest = divmod(self.length, self.size)
-        return full + (rest > 1 or (rest == 1 and full == 0))
-
-
-def loader(
-    pictures: LabelledPictures,
-    size: tuple[int, int],
-    batch_size: int,
-    workers: int,
-    seed: int | None = None,
-    pin_memory: bool = False,
-) -> DataLoader[Batch]:
-    """Batches of ``pictures`` at ``size`` (height, width), shuffled anew every epoch if there is a seed.
-
-    The order depends on the seed alone, not on the number of workers. 0 workers: decoded in this process. An
-    iteration raises DataError at a picture that cannot be read (any more).
-    """
-    sampler = Batches(len(pictures), batch_size, seed)
-    return DataLoader(
-        Decoded(pictures, size),  # type: ignore[arg-type]  # _stack makes Batches of what it gives
-        batch_sampler=sampler,
-        collate_fn=_stack,
-        num_workers=min(workers, len(sampler)),
-        prefetch_factor=BATCHES_AHEAD if workers else None,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-        worker_init_fn=leave_interrupts,
-        generator=torch.Generator().manual_seed(0),  # its own: the number of workers must not move the global one
-    )
-
-
-def batches(source: DataLoader[Batch]) -> Iterator[Batch]:
-    """One epoch of a loader's batches. Raises DataError at a picture that cannot be read."""
-    for batch in source:
-        if isinstance(batch, str):
-            raise DataError(f"{batch} (it could be read when the run began)")
-        yield batch
-
-
-def leave_interrupts(worker: int) -> None:
-    """Ctrl-C at a terminal reaches the workers too; the process that trains answers it and ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    order = list(range(length)) if random is None else torch.randperm(length, generator=random).tolist()
+    starts = list(range(0, length, size))
+    if len(starts) > 1 and length - starts[-1] == 1:
+        starts.pop()
+    return [order[start:end] for start, end in zip(starts, [*starts[1:], length], strict=True)]
 
 
 def default_workers(size: tuple[int, int], batch_size: int) -> int:
@@ -131,11 +127,28 @@ def default_workers(size: tuple[int, int], batch_size: int) -> int:
     return workers
 
 
-def _stack(examples: list[tuple[torch.Tensor, int] | str]) -> Batch | str:
-    """A batch, or the reason why one of its pictures cannot be read."""
-    read: list[tuple[torch.Tensor, int]] = []
-    for example in examples:
-        if isinstance(example, str):
-            return example
-        read.append(example)
-    return Batch(torch.stack([picture for picture, _ in read]), torch.tensor([label for _, label in read]))
+class _Decoder(Dataset[torch.Tensor | str]):
+    """Path -> picture, or the reason why it cannot be read.
+
+    A reason is given back, not raised: an exception out of a worker process arrives with the worker's traceback.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __getitem__(self, path: Path) -> torch.Tensor | str:
+        try:
+            return torch.from_numpy(load_picture(path, self.size))
+        except DataError as error:
+            return str(error)
+
+
+def _stack(results: list[torch.Tensor | str]) -> Decoded:
+    pictures = [result for result in results if isinstance(result, torch.Tensor)]
+    unreadable = {place: result for place, result in enumerate(results) if isinstance(result, str)}
+    return Decoded(torch.stack(pictures) if pictures else torch.empty(0, dtype=torch.uint8), unreadable)
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C at a terminal reaches the workers too; the process that trains answers it and ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,6 +8,7 @@ from typing import Any
 
 from caffe2torch.errors import DataError
 from caffe2torch.terminal import note
+from finetune.data.batches import Reader
 from finetune.data.folders import LabelledPictures, check_trainable, read_folders
 from finetune.data.split import split
 from finetune.data.survey import Survey, mean_pixel, survey
@@ -36,7 +37,7 @@ class Sets:
         }
 
 
-def read_sets(data: Path, test: Path | None, size: tuple[int, int], validation: float, seed: int, workers: int) -> Sets:
+def read_sets(data: Path, test: Path | None, validation: float, seed: int, reader: Reader) -> Sets:
     """Find, look at and split the pictures under ``data``, and find those under ``test``; says what it leaves out.
 
     Raises DataError: no classes, a class with fewer than 2 readable pictures, test folders that are no class.
@@ -49,25 +50,23 @@ def read_sets(data: Path, test: Path | None, size: tuple[int, int], validation: 
         remarks += more
     for remark in remarks:
         note(remark)
-    pictures, found, unreadable = read_once(pictures, size, workers)
+    pictures, found, unreadable = read_once(pictures, reader)
     check_trainable(pictures)
     if tested is not None:
-        tested, _, _ = read_once(tested, size, workers)
+        tested, _, _ = read_once(tested, reader)
     chosen, held = split(pictures.labels, validation, seed)
     sets = Sets(pictures.subset(chosen), pictures.subset(held), tested, mean_pixel(found, chosen), tuple(unreadable))
     _tell(sets)
     return sets
 
 
-def read_once(
-    pictures: LabelledPictures, size: tuple[int, int], workers: int
-) -> tuple[LabelledPictures, Survey, list[Path]]:
+def read_once(pictures: LabelledPictures, reader: Reader) -> tuple[LabelledPictures, Survey, list[Path]]:
     """The pictures that can be read, their survey, and the paths of the others, each named on stderr.
 
     Raises DataError if none can be read.
     """
     with progress(f"looking at {pictures.root}", len(pictures)) as advance:
-        found = survey(pictures, size, workers, advance)
+        found = survey(pictures, reader, advance)
     for _, reason in found.unreadable:
         note(f"left out: {reason}")
     if not found.readable:

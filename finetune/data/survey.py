@@ -6,17 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from torch.utils.data import DataLoader, Dataset
+import torch
 
-from caffe2torch.errors import DataError
-from finetune.data.batches import leave_interrupts
+from finetune.data.batches import Reader, plan_batches
 from finetune.data.folders import LabelledPictures
-from finetune.data.pictures import load_picture
 
-PICTURES_AT_ONCE = 16
-
-Sums = tuple[int, int, int]
+PICTURES_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -24,55 +19,27 @@ class Survey:
     """What the look found. ``sums[i]`` are the sums of R, G and B over picture ``readable[i]`` at ``size``."""
 
     readable: list[int]
-    sums: list[Sums]
+    sums: list[list[int]]
     unreadable: list[tuple[Path, str]]
     size: tuple[int, int]
 
 
-class _Looked(Dataset[Sums | str]):
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
-        self.paths, self.size = paths, size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Sums | str:
-        try:
-            red, green, blue = load_picture(self.paths[index], self.size).sum(axis=(0, 1), dtype=np.int64).tolist()
-            return red, green, blue
-        except DataError as error:
-            return str(error)
-
-
-def survey(
-    pictures: LabelledPictures, size: tuple[int, int], workers: int, advance: Callable[[int], object] = lambda n: None
-) -> Survey:
-    """Decode every picture at ``size`` once, in ``workers`` processes; ``advance`` hears how many more are done."""
-    found = Survey([], [], [], size)
-    looked = _Looked(pictures.paths, size)
-    # list: the results are passed on as they are, as plain numbers through a pipe.
-    source = DataLoader(
-        looked,
-        batch_size=PICTURES_AT_ONCE,
-        collate_fn=list,
-        num_workers=workers,
-        worker_init_fn=leave_interrupts,
-    )
-    index = 0
-    for results in source:
-        for result in results:
-            if isinstance(result, str):
-                found.unreadable.append((pictures.paths[index], result))
-            else:
-                found.readable.append(index)
-                found.sums.append(result)
-            index += 1
-        advance(len(results))
+def survey(pictures: LabelledPictures, reader: Reader, advance: Callable[[int], object] = lambda done: None) -> Survey:
+    """Decode every picture once; ``advance`` hears how many more are done."""
+    found = Survey([], [], [], reader.size)
+    plan = plan_batches(len(pictures), PICTURES_AT_ONCE)
+    decoded = reader.read([[pictures.paths[i] for i in indices] for indices in plan])
+    for indices, (stacked, unreadable) in zip(plan, decoded, strict=True):
+        found.readable.extend(index for place, index in enumerate(indices) if place not in unreadable)
+        found.unreadable.extend((pictures.paths[indices[place]], reason) for place, reason in unreadable.items())
+        if len(stacked):
+            found.sums.extend(stacked.sum(dim=(1, 2), dtype=torch.int64).tolist())
+        advance(len(indices))
     return found
 
 
 def mean_pixel(found: Survey, chosen: Sequence[int]) -> tuple[float, float, float]:
-    """The mean R, G, B (0..255) over pictures ``readable[i] for i in chosen``: exact sums, in no order's debt."""
+    """The mean R, G, B (0..255) over pictures ``readable[i] for i in chosen``, of exact sums."""
     height, width = found.size
     pixels = len(chosen) * height * width
     red, green, blue = (sum(found.sums[i][channel] for i in chosen) / pixels for channel in range(3))

@@ -34,12 +34,13 @@ def open_run(run: Path, checkpoint: str = BEST) -> tuple[Classifier, dict[str, A
     config = read_config(run)
     try:
         description = config["head"]
+        channels, height, width = description["features"]
         head = TutorialHead(
-            tuple(description["features"]), len(config["classes"]), description["hidden"], description["dropout"]
+            (channels, height, width), len(config["classes"]), description["hidden"], description["dropout"]
         )
         preprocessing = Preprocessing.from_json(config["preprocessing"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{run / 'config.json'}: damaged: {error!r}") from error
     metrics = load_head(run, head, checkpoint)
-    classifier = Classifier(FrozenTrunk(folder.load(run / "trunk").module(), preprocessing), head)
-    return classifier.eval(), config, metrics
+    trunk = FrozenTrunk(folder.load(run / "trunk").module(), preprocessing)
+    return Classifier(trunk, head).eval(), config, metrics

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import multiprocessing
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from caffe2torch.errors import DataError
 from finetune.data import batches as module
-from finetune.data.batches import Batches, batches, default_workers, loader
+from finetune.data.batches import Reader, batches, default_workers, plan_batches
 from finetune.data.folders import read_folders
 from finetune.data.pictures import load_picture
 
@@ -21,48 +23,41 @@ from finetune.data.pictures import load_picture
     [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1]), (5, 4, [5]), (3, 4, [3])],
 )
 def test_no_last_batch_of_one(length: int, size: int, expected: list[int]) -> None:
-    for seed in (None, 0):
-        source = Batches(length, size, seed)
-        drawn = list(source)
-        assert [len(batch) for batch in drawn] == expected
-        assert len(source) == len(expected)
-        assert sorted(index for batch in drawn for index in batch) == list(range(length))
+    for random in (None, torch.Generator().manual_seed(0)):
+        plan = plan_batches(length, size, random)
+        assert [len(indices) for indices in plan] == expected
+        assert sorted(index for indices in plan for index in indices) == list(range(length))
 
 
 def test_every_epoch_has_its_own_order_and_the_seed_decides() -> None:
-    source, again = Batches(20, 6, seed=3), Batches(20, 6, seed=3)
-    first, second = list(source), list(source)
-    assert first != second
-    assert [list(again), list(again)] == [first, second]
+    first, again = (torch.Generator().manual_seed(3) for _ in range(2))
+    epochs = [plan_batches(20, 6, first) for _ in range(2)]
+    assert epochs[0] != epochs[1]
+    assert [plan_batches(20, 6, again) for _ in range(2)] == epochs
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pictures_and_labels_belong_together(painted: Path, workers: int) -> None:
     pictures, _ = read_folders(painted)
-    source = loader(pictures, (8, 12), 7, workers, seed=0)
-    expected = {
-        load_picture(path, (8, 12)).tobytes(): label
-        for path, label in zip(pictures.paths, pictures.labels, strict=True)
-    }
-    for _ in range(2):
-        seen: Counter[int] = Counter()
-        for drawn, labels in batches(source):
-            assert drawn.shape[1:] == (8, 12, 3)
-            assert drawn.dtype == torch.uint8
-            assert [expected[picture.numpy().tobytes()] for picture in drawn] == labels.tolist()
-            seen.update(labels.tolist())
-        assert seen == {0: 10, 1: 10, 2: 10}
+    random = torch.Generator().manual_seed(0)
+    with Reader((8, 12), workers) as reader:
+        for _ in range(3):
+            plan = plan_batches(30, 7, random)
+            for indices, (stacked, labels) in zip(plan, batches(reader, pictures, plan), strict=True):
+                expected = np.stack([load_picture(pictures.paths[i], (8, 12)) for i in indices])
+                np.testing.assert_array_equal(stacked.numpy(), expected)
+                assert labels.tolist() == [pictures.labels[i] for i in indices]
 
 
-def test_the_order_and_torchs_random_state_do_not_depend_on_workers(painted: Path) -> None:
+def test_torchs_random_state_does_not_depend_on_workers(painted: Path) -> None:
     pictures, _ = read_folders(painted)
-    states, orders = [], []
+    states = []
     for workers in (0, 1):
         torch.manual_seed(0)
-        source = loader(pictures, (8, 12), 7, workers, seed=0)
-        orders.append([labels.tolist() for _ in range(2) for _, labels in batches(source)])
+        with Reader((8, 12), workers) as reader:
+            for _ in range(2):
+                list(batches(reader, pictures, plan_batches(30, 7)))
         states.append(torch.rand(1).item())
-    assert orders[0] == orders[1]
     assert states[0] == states[1]
 
 
@@ -70,10 +65,33 @@ def test_the_order_and_torchs_random_state_do_not_depend_on_workers(painted: Pat
 def test_a_picture_that_vanished_is_a_data_error_without_a_traceback(painted: Path, workers: int) -> None:
     pictures, _ = read_folders(painted)
     pictures.paths[12].unlink()
-    with pytest.raises(DataError) as caught:
-        list(batches(loader(pictures, (8, 12), 7, workers)))
+    with Reader((8, 12), workers) as reader, pytest.raises(DataError) as caught:
+        list(batches(reader, pictures, plan_batches(30, 7)))
     assert "02.png" in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_pass_may_be_left_and_workers_end_at_once(painted: Path) -> None:
+    pictures, _ = read_folders(painted)
+    with Reader((8, 12), 2) as reader:
+        next(batches(reader, pictures, plan_batches(30, 2)))
+        again = list(batches(reader, pictures, plan_batches(30, 9)))
+        assert [len(batch.labels) for batch in again] == [9, 9, 9, 3]
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        start = time.monotonic()
+    assert not any(worker.is_alive() for worker in workers)
+    assert time.monotonic() - start < 3
+
+
+def test_a_killed_worker_is_a_data_error(painted: Path) -> None:
+    pictures, _ = read_folders(painted)
+    with Reader((8, 12), 1) as reader:
+        list(batches(reader, pictures, plan_batches(30, 9)))
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        with pytest.raises(DataError, match=r"was killed.*--workers 1, or 0"):
+            list(batches(reader, pictures, plan_batches(30, 9)))
 
 
 def test_workers_fit_the_cores_and_the_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finetune.data.batches import Reader
 from finetune.data.folders import read_folders
 from finetune.data.pictures import load_picture
 from finetune.data.sets import read_sets
@@ -17,7 +18,8 @@ from finetune.data.survey import mean_pixel, survey
 def test_mean_pixel_is_that_of_the_chosen_pictures(painted: Path, workers: int) -> None:
     pictures, _ = read_folders(painted)
     done: list[int] = []
-    found = survey(pictures, (8, 12), workers, done.append)
+    with Reader((8, 12), workers) as reader:
+        found = survey(pictures, reader, done.append)
     assert sum(done) == 30
     assert found.readable == list(range(30))
     chosen = [0, 5, 17, 29]
@@ -28,7 +30,7 @@ def test_mean_pixel_is_that_of_the_chosen_pictures(painted: Path, workers: int) 
 def test_unreadable_pictures_are_named_and_left_out(painted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (painted / "green/00.png").write_bytes(b"no picture")
     (painted / "red/05.png").write_bytes((painted / "red/05.png").read_bytes()[:100])
-    sets = read_sets(painted, None, (8, 12), 0.2, 0, workers=1)
+    sets = read_sets(painted, None, 0.2, 0, Reader((8, 12), 0))
     assert [path.name for path in sets.unreadable] == ["00.png", "05.png"]
     assert len(sets.train) + len(sets.validation) == 28
     said = capsys.readouterr().err
@@ -38,6 +40,6 @@ def test_unreadable_pictures_are_named_and_left_out(painted: Path, capsys: pytes
 
 
 def test_the_mean_is_of_the_training_pictures_alone(painted: Path) -> None:
-    sets = read_sets(painted, None, (8, 12), 0.2, 0, workers=0)
+    sets = read_sets(painted, None, 0.2, 0, Reader((8, 12), 0))
     stacked = np.stack([load_picture(path, (8, 12)) for path in sets.train.paths])
     np.testing.assert_allclose(sets.mean, stacked.mean(axis=(0, 1, 2)), rtol=1e-12)
