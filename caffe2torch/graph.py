@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
-from caffe2torch import registry
+from caffe2torch import checks, registry
 from caffe2torch.errors import NetError, Problem, ShapeError
 from caffe2torch.identifiers import identifiers
 from caffe2torch.input_shapes import InputShapes
@@ -95,13 +95,13 @@ def resolve(
     """
     wiring = wire(net)
     names, targets = _targets(net, wiring, outputs)
-    wires = _needed(wiring, targets)
+    wires = _needed(wiring.wires, targets)
     used = {value for entry in wires for value in entry.inputs} | set(targets)
     inputs = {value: blob for blob, value in wiring.inputs.items() if value in used}
     resolver = Resolver(net, wires, inputs)
-    sizes = InputShapes(net, resolver.readers(), resolver.fits)
+    sizes = input_shapes(net)
     try:
-        shapes = sizes.find(input_shape)
+        shapes = sizes.find(list(inputs.values()), input_shape)
     except ShapeError:
         resolver.refuse_unknown_types()  # the graver fault
         raise
@@ -177,10 +177,10 @@ def _without_labels(wiring: Wiring, free: list[int]) -> list[int]:
     return kept if learned.intersection(kept) else free
 
 
-def _needed(wiring: Wiring, targets: Sequence[int]) -> list[Wire]:
+def _needed(wires: Sequence[Wire], targets: Sequence[int]) -> list[Wire]:
     wanted = set(targets)
     kept = []
-    for entry in reversed(wiring.wires):
+    for entry in reversed(wires):
         if wanted.intersection(entry.outputs):
             kept.append(entry)
             wanted.update(entry.inputs)
@@ -219,6 +219,14 @@ def _rows(
     return rows
 
 
+def input_shapes(net: Net) -> InputShapes:
+    """What a net says of its inputs' sizes, with all its layers, also those that were dropped or no output needs."""
+    whole = net.whole or net
+    wiring = wire(whole)
+    resolver = Resolver(whole, wiring.wires, {value: blob for blob, value in wiring.inputs.items()})
+    return InputShapes(whole, resolver.readers(), resolver.fits)
+
+
 class Resolver:
     """Parses the layers in order and follows the shapes."""
 
@@ -241,16 +249,17 @@ class Resolver:
             layer = entry.layer
             cls = registry.find(layer.type)
             if cls is None:
-                problems.append(Problem(layer.name, layer.type, "no converter"))
+                problems.append(checks.no_converter(layer))
                 continue
             if not all(value in found for value in entry.inputs):
                 continue  # behind a layer that could not be resolved
             bottoms = [found[value] for value in entry.inputs]
             try:
+                checks.check_values(layer)
                 operation = registry.parse(cls, layer, bottoms)
                 tops = operation.shape(bottoms)
-                _check_tops(layer, tops)
-                _check_blobs(layer, operation, self.net.weights_path or self.net.path)
+                checks.check_tops(layer, tops)
+                checks.check_blobs(layer, operation, self.net.weights_path or self.net.path)
             except LayerError as error:
                 problems.append(Problem(layer.name, layer.type, str(error)))
                 continue
@@ -262,27 +271,32 @@ class Resolver:
         """NetError if some layers have no converter."""
         layers = [entry.layer for entry in self.wires if registry.find(entry.layer.type) is None]
         if layers:
-            problems = [Problem(layer.name, layer.type, "no converter") for layer in layers]
-            raise NetError.of(problems, len(self.wires), self.net.path)
+            raise NetError.of([checks.no_converter(layer) for layer in layers], len(self.wires), self.net.path)
 
     def readers(self) -> dict[str, list[Wire]]:
         """The layers that read each input, by its blob."""
         return {blob: [entry for entry in self.wires if value in entry.inputs] for value, blob in self.inputs.items()}
 
     def fits(self, blob: str, shape: Shape) -> bool | None:
-        """Whether the layers up to the first InnerProduct with weights take an input of a shape; None without one."""
-        ends = [
-            index for index, entry in enumerate(self.wires) if entry.layer.type == "InnerProduct" and entry.layer.blobs
-        ]
-        inputs = {value: name for value, name in self.inputs.items() if name == blob}
-        if not ends:
+        """Whether the first InnerProduct with weights that this input alone feeds takes it in a shape; None without."""
+        fed = {value for value, name in self.inputs.items() if name == blob}
+        wires = []
+        for entry in self.wires:
+            if not entry.inputs or not fed.issuperset(entry.inputs):
+                continue
+            fed.update(entry.outputs)
+            wires.append(entry)
+            if entry.layer.type == "InnerProduct" and entry.layer.blobs:
+                break
+        else:
             return None
-        part = Resolver(self.net, self.wires[: ends[0] + 1], inputs)
+        inputs = {value: name for value, name in self.inputs.items() if name == blob}
+        needed = _needed(wires, wires[-1].outputs)
         try:
-            operations, _ = part.run({blob: shape})
+            Resolver(self.net, needed, inputs).run({blob: shape})
         except NetError:
             return False
-        return len(operations) == len(part.wires)
+        return True
 
     def grown(
         self,
@@ -305,43 +319,6 @@ class Resolver:
             grown[value] == shape or grown[value] == (size + 1, *shape[1:]) for value, shape in found.items()
         )
         return grown if same else None
-
-
-def _check_tops(layer: Layer, tops: Sequence[Shape]) -> None:
-    if len(tops) != len(layer.tops):
-        raise LayerError(f"it has {len(layer.tops)} tops, {len(tops)} were to be expected")
-    for shape in tops:
-        if any(size < 0 for size in shape) or prod(shape) >= 1 << 40:
-            raise LayerError(f"its output would have the shape {shape}")
-
-
-def _check_blobs(layer: Layer, operation: Operation, path: str) -> None:
-    """Caffe's CopyTrainedLayersFrom: as many blobs as the layer has, of its shapes."""
-    params = operation.params()
-    if len(layer.specs) > len(params):
-        raise LayerError(f"it has {len(layer.specs)} `param` entries, but only {len(params)} blobs")
-    for index, shared in layer.shared.items():
-        if shared.blob is not None and shared.blob.count != prod(params[index].shape):
-            raise LayerError(
-                f"its param {shared.name!r} has {shared.blob.count} numbers in {path}, the net wants "
-                f"{params[index].shape}"
-            )
-    if layer.blobs is None:
-        return
-    if len(layer.blobs) != len(params):
-        raise LayerError(
-            f"{path} holds {len(layer.blobs)} blobs for it, the layer has {len(params)}"
-            + (f" ({', '.join(param.name for param in params)})" if params else "")
-        )
-    for index, (blob, param) in enumerate(zip(layer.blobs, params, strict=True)):
-        if not blob.fits(param.shape):
-            raise LayerError(
-                f"blob {index} ({param.name}) has the shape {blob.shape} in {path}, the net wants {param.shape}"
-            )
-        if blob.count != prod(param.shape):
-            raise LayerError(
-                f"blob {index} ({param.name}) says {blob.shape} in {path}, but {blob.count} numbers lie there"
-            )
 
 
 def _values(

@@ -41,6 +41,7 @@ def wire(net: Net) -> Wiring:
         wiring.inputs[entry.blob] = wiring.new(entry.blob)
     uses: Counter[tuple[str, int]] = Counter()  # a Split's tops count by their own names
     overwritten: dict[tuple[str, int], Layer] = {}
+    memory: dict[str, list[str]] = {}  # blobs that a Split lets share one memory
     for layer in net.layers:
         for bottom in layer.bottoms:
             if bottom not in wiring.last:
@@ -55,6 +56,9 @@ def wire(net: Net) -> Wiring:
             if taken:
                 raise _twice(net, layer, taken[0])
             wiring.last.update(dict.fromkeys(layer.tops, inputs[0]))
+            together = memory.setdefault(layer.bottoms[0], [layer.bottoms[0]])
+            together += layer.tops
+            memory.update(dict.fromkeys(layer.tops, together))
             continue
         outputs = []
         for index, top in enumerate(layer.tops):
@@ -63,6 +67,10 @@ def wire(net: Net) -> Wiring:
             elif top in wiring.last:
                 raise _twice(net, layer, top)
             outputs.append(wiring.new(top))
+            if layer.in_place(index):
+                wiring.last.update(dict.fromkeys(memory.get(top, ()), outputs[-1]))
+            if layer.loss_weights[index : index + 1] not in ((), (0.0,)):
+                uses[top, outputs[-1]] += 1  # Caffe reads the blob once more, for the total loss
         wiring.wires.append(Wire(layer, inputs, tuple(outputs)))
     for (blob, value), layer in overwritten.items():
         # Caffe gives each of several readers a copy; an in-place layer then no longer writes over its own bottom.
