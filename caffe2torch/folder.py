@@ -150,10 +150,17 @@ def load(folder: PathLike) -> Converted:
         net = net_json.from_json(config["net"], str(path))
         shapes = {blob: tuple(int(size) for size in shape) for blob, shape in config["inputs"].items()}
         graph = resolve(net, list(config["outputs"]), shapes)
-        preprocessing = Preprocessing.from_json(config["preprocessing"])
+        preprocessing = _preprocessing_of(config, path)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path / CONFIG}: damaged, or not written by caffe2torch ({error!r})") from error
     return Converted(path, config, net, graph, preprocessing, lambda: _read_weights(path / WEIGHTS, graph))
+
+
+def _preprocessing_of(config: Mapping[str, Any], path: Path) -> Preprocessing:
+    try:
+        return Preprocessing.from_json(config["preprocessing"])
+    except CaffeError as error:
+        raise FileError(f"{path / CONFIG}: {error}") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -327,11 +334,11 @@ def _put(beside: Path, target: Path) -> None:
         os.rename(target, kept)
         os.rename(beside, target)
     except BaseException:
-        if kept.exists() and not target.exists():
+        if kept.exists():
             os.rename(kept, target)
+        old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_existing(target: Path, force: bool) -> None:

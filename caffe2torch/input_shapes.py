@@ -26,21 +26,22 @@ class InputShapes:
     fits: Callable[[str, Shape], bool | None]
     notes: list[str] = field(default_factory=list)
 
-    def find(self, override: Shape | Mapping[str, Shape] | None = None, only: str | None = None) -> dict[str, Shape]:
-        """Shapes by input blob. ``override`` is the first input's shape, or shapes by blob; ``only``: one input.
+    def find(self, blobs: Sequence[str], override: Shape | Mapping[str, Shape] | None = None) -> dict[str, Shape]:
+        """Shapes of these inputs. ``override`` is the first one's shape, or shapes by blob.
 
         Raises ShapeError for an input whose size nothing tells, and for an override of a blob that is no input.
         """
-        given = self._given(override)
+        given = self._given(override, blobs)
         declared = {entry.blob: entry.shape for entry in self.net.inputs}
-        wanted = self.readers if only is None else [only]
-        return {blob: given.get(blob) or self._known(blob, declared[blob]) for blob in wanted}
+        return {blob: given.get(blob) or self._known(blob, declared[blob]) for blob in blobs}
 
-    def _given(self, override: Shape | Mapping[str, Shape] | None) -> dict[str, Shape]:
+    def _given(self, override: Shape | Mapping[str, Shape] | None, blobs: Sequence[str]) -> dict[str, Shape]:
         if override is None:
             return {}
         if not isinstance(override, Mapping):
-            override = {next(iter(self.readers)): override}
+            if not blobs:
+                raise ShapeError(f"{self.net.path}: input_shape is given, but what is asked for needs no input")
+            override = {blobs[0]: override}
         names = [entry.blob for entry in self.net.inputs]
         unknown = [blob for blob in override if blob not in names]
         if unknown:

@@ -85,10 +85,12 @@ def inspect(net: Net, input_shape: Shape | Mapping[str, Shape] | None = None) ->
         return Inspection(net, inputs, rows, (), (*net.notes, str(error)))
     resolver = Resolver(net, wiring.wires, {value: blob for blob, value in wiring.inputs.items()})
     sizes = InputShapes(net, resolver.readers(), resolver.fits)
+    if input_shape is not None and not isinstance(input_shape, Mapping):
+        input_shape = dict(zip(wiring.inputs, [input_shape], strict=False))
     shapes: dict[str, Shape | None] = {}
     for blob in wiring.inputs:
         try:
-            shapes[blob] = sizes.find(input_shape, only=blob)[blob]
+            shapes[blob] = sizes.find([blob], input_shape)[blob]
         except CaffeError:
             shapes[blob] = None
     operations, found, problems = resolver.attempt({blob: shape for blob, shape in shapes.items() if shape is not None})

@@ -163,6 +163,7 @@ class Net:
     weights_path: str | None = None
     stored_form: bool = False  # read out of a caffemodel: stored phase and use_global_stats do not count
     notes: tuple[str, ...] = ()
+    whole: Net | None = None  # the net before layers were dropped, which tell how large its input is
 
     def with_notes(self, *notes: str) -> Net:
         """The same net with more to tell."""

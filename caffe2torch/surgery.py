@@ -15,7 +15,7 @@ def drop(net: Net, patterns: Sequence[str]) -> tuple[Net, tuple[str, ...]]:
 
     An in-place layer that is dropped leaves its blob as it was. NetError for a pattern that matches no layer.
     """
-    unmatched = [pattern for pattern in patterns if not any(fnmatchcase(layer.name, pattern) for layer in net.layers)]
+    unmatched = [pattern for pattern in patterns if not any(_matches(layer, pattern) for layer in net.layers)]
     if unmatched:
         names = ", ".join(layer.name for layer in net.layers[:8])
         raise NetError(
@@ -26,7 +26,7 @@ def drop(net: Net, patterns: Sequence[str]) -> tuple[Net, tuple[str, ...]]:
     kept: list[Layer] = []
     dropped: list[str] = []
     for layer in net.layers:
-        chosen = any(fnmatchcase(layer.name, pattern) for pattern in patterns)
+        chosen = any(_matches(layer, pattern) for pattern in patterns)
         if chosen or not all(bottom in present for bottom in layer.bottoms):
             dropped.append(layer.name)
             # A blob of that name made earlier is the one that in-place layers were to change.
@@ -34,4 +34,8 @@ def drop(net: Net, patterns: Sequence[str]) -> tuple[Net, tuple[str, ...]]:
             continue
         kept.append(layer)
         present.update(layer.tops)
-    return replace(net, layers=tuple(kept)), tuple(dropped)
+    return replace(net, layers=tuple(kept), whole=net.whole or net), tuple(dropped)
+
+
+def _matches(layer: Layer, pattern: str) -> bool:
+    return layer.name == pattern or fnmatchcase(layer.name, pattern)
