@@ -160,12 +160,22 @@ def evaluate(
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--characters", type=COUNT, default=8)
-@click.option("--pictures", type=COUNT, default=40, help="A character.")
-@click.option("--size", type=click.IntRange(16), default=160, help="Height and width in pixels.")
+@click.option("--characters", type=click.IntRange(2, 12), default=10)
+@click.option("--pictures", type=COUNT, default=40, help="Of each character, to train on.")
+@click.option("--test", type=COUNT, default=10, help="Of each character, to test on.")
+@click.option("--scenes", type=click.IntRange(0), default=12, help="Pictures of several people.")
+@click.option("--size", type=click.IntRange(32, 1024), default=160, help="Side of a face's picture in pixels.")
 @click.option("--seed", type=click.IntRange(0), default=0)
-def sample(folder: Path, characters: int, pictures: int, size: int, seed: int) -> None:
+@click.option("--force", is_flag=True, help="Replace the data set that is there.")
+def sample(
+    folder: Path, characters: int, pictures: int, test: int, scenes: int, size: int, seed: int, force: bool
+) -> None:
     """Draw a small data set into DIR: anime-style faces by character, and scenes with the boxes of their faces."""
     from finetune.sample import write_sample
+    from finetune.table import progress
 
-    write_sample(folder, characters, pictures, size, seed)
+    with progress("drawing", characters * (pictures + test) + scenes) as advance:
+        write_sample(
+            folder, characters, pictures, size, scenes, seed, force, test, progress=lambda done, total: advance(1)
+        )
+    click.echo(folder)

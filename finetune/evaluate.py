@@ -59,7 +59,7 @@ def score(
     classifier: nn.Module,
     source: Iterable[Batch],
     classes: int,
-    advance: Callable[[int], object] = lambda done: None,
+    advance: Callable[[int], None] = lambda done: None,
 ) -> Scores:
     """Scores over the batches of ``source``, in eval mode; ``classifier`` is set up by ``fabric``."""
     classifier.eval()

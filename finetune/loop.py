@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,11 +60,12 @@ def run_epochs(folder: Path, parts: Parts) -> tuple[list[Epoch], Epoch, bool]:
             with progress(title, len(sets.train) + len(sets.validation)) as advance:
                 line = _epoch(number, parts, random, advance)
             is_best = best is None or _better(line, best)
-            save_head(folder, parts.head, asdict(line), is_best)
-            append_csv(folder / "metrics.csv", line)
-            lines.append(line)
-            best = line if is_best or best is None else best
-            print_epoch(line, is_best)
+            with interrupts_wait():
+                save_head(folder, parts.head, asdict(line), is_best)
+                append_csv(folder / "metrics.csv", line)
+                lines.append(line)
+                best = line if is_best or best is None else best
+                print_epoch(line, is_best)
     except KeyboardInterrupt:
         if best is None:
             raise
@@ -71,7 +75,7 @@ def run_epochs(folder: Path, parts: Parts) -> tuple[list[Epoch], Epoch, bool]:
     return lines, best, len(lines) < options.epochs
 
 
-def _epoch(number: int, parts: Parts, random: torch.Generator, advance: Callable[[int], object]) -> Epoch:
+def _epoch(number: int, parts: Parts, random: torch.Generator, advance: Callable[[int], None]) -> Epoch:
     start = time.perf_counter()
     sets, options = parts.sets, parts.options
     rate = options.rate(number)
@@ -108,7 +112,7 @@ def train_epoch(
     optimizer: Any,
     source: Iterable[Batch],
     random: torch.Generator | None,
-    advance: Callable[[int], object] = lambda done: None,
+    advance: Callable[[int], None] = lambda done: None,
 ) -> tuple[float, float]:
     """One pass over ``source``: mean loss and accuracy as they were in training, dropout and all.
 
@@ -138,6 +142,22 @@ def mirrored(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     """Pictures [N, H, W, 3], each turned left to right with probability a half."""
     turned = (torch.rand(len(pictures), generator=random) < 0.5).to(pictures.device)
     return torch.where(turned[:, None, None, None], pictures.flip(2), pictures)
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C in the block is answered at its end: what the block writes belongs together."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are answered elsewhere
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _better(line: Epoch, best: Epoch) -> bool:

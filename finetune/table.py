@@ -65,7 +65,7 @@ def append_csv(path: Path, line: Epoch) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int], object]]:
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr that goes away when done, if that is a terminal; gives the function that moves it on."""
     if not sys.stderr.isatty():
         yield lambda done: None

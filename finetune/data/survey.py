@@ -24,7 +24,7 @@ class Survey:
     size: tuple[int, int]
 
 
-def survey(pictures: LabelledPictures, reader: Reader, advance: Callable[[int], object] = lambda done: None) -> Survey:
+def survey(pictures: LabelledPictures, reader: Reader, advance: Callable[[int], None] = lambda done: None) -> Survey:
     """Decode every picture once; ``advance`` hears how many more are done."""
     found = Survey([], [], [], reader.size)
     plan = plan_batches(len(pictures), PICTURES_AT_ONCE)

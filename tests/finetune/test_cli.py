@@ -125,6 +125,14 @@ def test_wrong_use(trunk: Path, painted: Path, tmp_path: Path) -> None:
     expect_error(common, f"error: {run}: exists already")
 
 
+def test_sample(tmp_path: Path) -> None:
+    few = {"--characters": 2, "--pictures": 2, "--test": 1, "--scenes": 0, "--size": 32}
+    arguments = [str(part) for option in few.items() for part in option]
+    drawn = CliRunner().invoke(main, ["sample", str(tmp_path / "drawn"), *arguments])
+    assert drawn.exit_code == 0, drawn.output
+    assert len(list((tmp_path / "drawn" / "faces").glob("*/*.png"))) == 4
+
+
 def test_one_line_an_error(painted: Path, tmp_path: Path) -> None:
     (painted / "red" / "ignore").touch()
     (painted / "green" / "ignore").touch()

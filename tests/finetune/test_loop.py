@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
-from finetune.loop import _better, mirrored
+from finetune.loop import _better, interrupts_wait, mirrored
 from finetune.options import Options
 from finetune.table import Epoch, append_csv, print_epoch, print_header
 
@@ -24,6 +25,22 @@ def test_mirrored_turns_about_half_left_to_right() -> None:
     same = [bool((turned[i] == pictures[i]).all()) for i in range(200)]
     assert all(flag != kept for flag, kept in zip(flags, same, strict=True))
     assert 70 < sum(flags) < 130
+
+
+def test_ctrl_c_waits_for_what_is_being_written() -> None:
+    steps = []
+
+    def write() -> None:
+        with interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("written")
+        steps.append("after")
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert steps == ["written"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)  # answered at once again
 
 
 def test_the_rate_drops_after_the_step() -> None:
