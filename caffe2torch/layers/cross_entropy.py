@@ -116,7 +116,7 @@ class InfogainLoss(_OverClasses):
 
     classes: int
     own: bool  # the matrix comes from a file
-    source: Path | None  # None: not to be read again
+    source: Path | None  # None: it has been read, and lies with the weights
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> InfogainLoss:
@@ -132,7 +132,10 @@ class InfogainLoss(_OverClasses):
         return cls(axis, p.get("ignore_label"), normalization, len(layer.tops) > 1, classes, own, source)
 
     def state(self, blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        return {"matrix": _read(self.source).reshape(self.classes, self.classes)} if self.source else {}
+        if not self.own:
+            return {}
+        shape = (self.classes, self.classes)
+        return {"matrix": _read(self.source).reshape(shape) if self.source else np.full(shape, np.nan, np.float32)}
 
     def torch(self) -> Step:
         if self.own:
