@@ -15,7 +15,6 @@ from caffe2torch.errors import FileError, TextError
 from caffe2torch.fields import is_repeated, plain_text
 from caffe2torch.tokens import Tokens
 
-DEEPEST = 100  # messages within each other, as in protobuf
 _TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
 
 
@@ -50,7 +49,6 @@ class _Reader:
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
-        self._depth = 0
 
     def field(self, message: Any) -> None:
         """One ``name: value``, ``name { }`` or ``name: [ ]``, with the comma or semicolon behind it."""
@@ -95,9 +93,6 @@ class _Reader:
 
     def _message(self, message: Any) -> None:
         tokens, start = self.tokens, self.tokens.token.start
-        self._depth += 1
-        if self._depth > DEEPEST:
-            tokens.fail(f"more than {DEEPEST} messages within each other")
         closing = ">" if tokens.found("<") else "}"
         if closing == "}":
             tokens.expect("{")
@@ -105,7 +100,6 @@ class _Reader:
             if tokens.token.kind == "end":
                 tokens.fail("this brace is never closed", start)
             self.field(message)
-        self._depth -= 1
 
     def _scalar(self, field: Any) -> Any:
         if field.enum_type is not None:
