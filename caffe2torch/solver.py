@@ -135,6 +135,8 @@ def _docstring(p: Fields, kind: str, name: str) -> list[str]:
     return [
         f'"""{kind}, lr_policy {p.lr_policy}: what {re.sub("[^A-Za-z0-9_.+-]", "_", name)} means in torch.',
         "",
+        "A training loop is",
+        "",
         "    optimizer, scheduler = configure(model.parameters())",
         "    for _ in range(MAX_ITER):",
         *step,

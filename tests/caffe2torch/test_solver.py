@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -271,6 +272,14 @@ def test_torch_s_own_where_it_is_the_same(write: Write) -> None:
     text = describe(write('base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 lr_policy: "fixed" max_iter: 10'))
     assert "    optimizer = torch.optim.SGD(\n" in text or "torch.optim.SGD(parameters, lr=0.01, momentum=0.9" in text
     assert "class " not in text
+
+
+@pytest.mark.parametrize(("kind", "fields", "schedule"), RULES)
+def test_ruff_leaves_it_alone(write: Write, kind: str, fields: dict[str, Any], schedule: dict[str, Any]) -> None:
+    options = " ".join(f"{name}: {value!r}".replace("'", '"') for name, value in fields.items())
+    text = describe(write(f'type: "{kind}" {schedule_text(**(schedule or {"policy": "fixed"}))} {options}'))
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "88", "-"]
+    assert subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout == text
 
 
 def test_what_is_left_out_is_told_and_harmless(write: Write) -> None:
