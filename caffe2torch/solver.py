@@ -41,7 +41,7 @@ def describe(path: Path) -> str:
     except _RefusedError as error:
         raise CaffeError(f"{path}: {error}; Caffe refuses this solver") from None
     own = [_own_class(call.partition("(")[0])] if not call.startswith("torch.") else []
-    head = "\n".join([*_docstring(p, kind, path.name), "", *_imports(schedule, bool(own)), "", *_constants(p)])
+    head = "\n".join([*_docstring(p, kind, path.name), "", *_imports(schedule, "".join(own)), "", *_constants(p)])
     return "\n\n\n".join([head, *own, _configure(p, call, schedule), _update(p)]) + "\n"
 
 
@@ -152,14 +152,14 @@ def _safe(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _imports(schedule: str, own: bool) -> list[str]:
-    names = sorted({"LRScheduler", schedule.partition("(")[0]})
+def _imports(schedule: str, own: str) -> list[str]:
+    names = sorted({"LRScheduler", schedule.partition("(")[0]}, key=str.lower)
     return [
         f"from collections.abc import {'Callable, ' if own else ''}Iterable",
         "from typing import Any",
         "",
         "import torch",
-        *(["from torch import Tensor"] if own else []),
+        *(["from torch import Tensor"] if "Tensor" in own else []),
         "from torch.optim import Optimizer",
         f"from torch.optim.lr_scheduler import {', '.join(names)}",
     ]

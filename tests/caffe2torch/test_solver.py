@@ -278,8 +278,9 @@ def test_torch_s_own_where_it_is_the_same(write: Write) -> None:
 def test_ruff_leaves_it_alone(write: Write, kind: str, fields: dict[str, Any], schedule: dict[str, Any]) -> None:
     options = " ".join(f"{name}: {value!r}".replace("'", '"') for name, value in fields.items())
     text = describe(write(f'type: "{kind}" {schedule_text(**(schedule or {"policy": "fixed"}))} {options}'))
-    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "88", "-"]
-    assert subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout == text
+    for task in (["format"], ["check", "--fix", "--select", "E,F,I,UP"]):
+        command = [sys.executable, "-m", "ruff", *task, "--isolated", "--target-version", "py310", "-"]
+        assert subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout == text
 
 
 def test_what_is_left_out_is_told_and_harmless(write: Write) -> None:
