@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 WIDTH = 88
 _OPEN, _CLOSE = "([{", ")]}"
+_OPERATORS = (("+", "-"), ("*", "/"), ("**",))  # the weakest first
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'")
 
 
@@ -47,8 +49,8 @@ def _contents(inner: str, indent: int, call: bool = True) -> list[str]:
     items = [item.strip() for item in split(inner, ",")]
     if indent + len(inner) <= WIDTH and (call or len(items) == 1):
         return [" " * indent + inner]
-    if call and len(items) == 1:
-        return _broken(items[0], indent)
+    if len(items) == 1 and not inner.rstrip().endswith(","):
+        return _operands(items[0], indent)
     return [line for item in items for line in _broken(item, indent, ",")]
 
 
@@ -69,10 +71,10 @@ def _operands(text: str, indent: int) -> list[str]:
         return [line for value in values for line in _broken(value.strip(), indent, ",")]
     if indent + len(text) <= WIDTH:
         return [" " * indent + text]
-    for signs in ("+-", "*"):  # ruff breaks at the weakest operators first
+    for signs in _OPERATORS:
         terms = split(text, signs, keep=True)
         if len(terms) > 1:
-            return [line for term in terms for line in _broken(term.strip(), indent)]
+            return [line for term in terms for line in _operands(term.strip(), indent)]
     return _broken(text, indent)
 
 
@@ -81,7 +83,7 @@ def bare(text: str) -> str:
     return _STRING.sub(lambda found: "_" * len(found[0]), text)
 
 
-def split(text: str, signs: str, keep: bool = False) -> list[str]:
+def split(text: str, signs: Sequence[str], keep: bool = False) -> list[str]:
     """Split at signs outside brackets and strings; ``keep`` leaves operators (spaces around) before what follows."""
     parts, depth, start = [], 0, 0
     code = bare(text)
@@ -90,7 +92,9 @@ def split(text: str, signs: str, keep: bool = False) -> list[str]:
             depth += 1
         elif character in _CLOSE:
             depth -= 1
-        elif character in signs and not depth and (not keep or code[index - 1 : index + 2] == f" {character} "):
+        elif not depth and any(
+            code.startswith(f" {sign} ", index - 1) if keep else character == sign for sign in signs
+        ):
             parts.append(text[start:index])
             start = index if keep else index + 1
     parts.append(text[start:])
@@ -113,10 +117,12 @@ def _last_bracket(text: str) -> int | None:
     return None
 
 
-def _first_bracket(text: str) -> tuple[int, int]:
+def _first_bracket(text: str) -> tuple[int | None, int]:
     """Where the first call's bracket opens and closes: ``x = self.a(…).b(…)`` is broken there if b's is too far."""
     code, depth = bare(text), 0
-    start = code.index("(")
+    start = code.find("(")
+    if start < 0:
+        return None, 0
     for index, character in enumerate(code[start:], start):
         depth += (character in _OPEN) - (character in _CLOSE)
         if not depth:
@@ -125,5 +131,6 @@ def _first_bracket(text: str) -> tuple[int, int]:
 
 
 def _is_chain(code: str) -> bool:
-    """Whether operators stand outside all brackets, as in ``x = a + f(b)``."""
-    return len(split(code, "+-*/", keep=True)) > 1
+    """Whether several operators of the weakest kind stand outside all brackets, as in ``x = a + b + f(c)``."""
+    counts = (len(split(code, signs, keep=True)) for signs in _OPERATORS)
+    return next((count for count in counts if count > 1), 1) > 2

@@ -28,6 +28,7 @@ def string(drawn: random.Random) -> str:
 def text(drawn: random.Random, kind: int) -> str:
     """A statement of the kinds that the printed source has."""
     a, b, c, d = (word(drawn) for _ in range(4))
+    short = a[:12].strip("_")
     strings = [string(drawn) for _ in range(drawn.choice([1, 2, 3, 8]))]
     return [
         f"self.{a} = nn.Conv2d({drawn.randrange(9999)}, {drawn.randrange(9999)}, (5, 3), stride=(2, 1), bias=False)",
@@ -43,15 +44,21 @@ def text(drawn: random.Random, kind: int) -> str:
         f"{a} = self.{b}({c}.flatten(0, 1)).unflatten(0, {c}.shape[:2])",
         f"{', '.join(words(drawn, 2, 3, 9))} = {a}.chunk({drawn.randrange(20)}, dim=1)",
         f"return {a}.clone(), {b}",
+        f"{short} = ({short} - {short}.mean((1, 2), keepdim=True)) / ({short}.std((1, 2), correction=0) + 1e-09)",
+        f'{a} = F.mse_loss({b}, {c}.reshape({b}.shape), reduction="sum") / (2 * len({b}))',
+        f"{a} = {short} / (1 + 2.0 * F.avg_pool2d({short}.square(), 3, stride=1, padding=1)) ** 0.75",
+        f"{a} = {b} * {c}[..., None, None] + {d}",
+        f"{a} = self.{b}({c} * {d}[..., None, None])",
+        f"{a} = torch.log({b} + 0.5) / 1.25",
     ][kind]
 
 
 def test_ruff_leaves_random_statements_alone() -> None:
     drawn = random.Random(0)
     functions = []
-    for index in range(390):
+    for index in range(570):
         comment = drawn.choice(["", "", "conv 1", "(N, 64, 224, 224)"])
-        body = "\n".join(statement(text(drawn, index % 13), 4, comment))
+        body = "\n".join(statement(text(drawn, index % 19), 4, comment))
         functions.append(f"def f():\n{body}\n")
     command = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "--stdin-filename", "model.py", "-"]
     result = subprocess.run(command, input="\n\n".join(functions), capture_output=True, text=True, check=False)
@@ -75,4 +82,4 @@ def test_a_comment_stands_behind_where_it_fits_else_above() -> None:
 
 def test_split_outside_brackets_and_strings() -> None:
     assert split("a, f(b, c), 'd, e', [g, h]", ",") == ["a", " f(b, c)", " 'd, e'", " [g, h]"]
-    assert split("a + b * (c + d) - -e", "+-", keep=True) == ["a ", "+ b * (c + d) ", "- -e"]
+    assert split("a + b * (c + d) - -e", ("+", "-"), keep=True) == ["a ", "+ b * (c + d) ", "- -e"]
