@@ -468,3 +468,25 @@ class PyramidPool(nn.Module):
         if self.average:
             return F.avg_pool2d(F.pad(x, pads), kernel)
         return F.max_pool2d(F.pad(x, pads, value=torch.finfo(x.dtype).min), kernel)
+
+
+class MeanVarianceNorm(nn.Module):
+    """(x - mean) / (deviation + eps) of each channel, or `across` an item's channels.
+
+    Gives 4 axes: 1s behind those of the input.
+    """
+
+    def __init__(
+        self, across: bool = False, variance: bool = True, eps: float = 1e-9
+    ) -> None:
+        super().__init__()
+        self.axes = (1, 2, 3) if across else (2, 3)
+        self.variance = variance
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[(...,) + (None,) * (4 - x.ndim)]
+        centred = x - x.mean(self.axes, keepdim=True)
+        if not self.variance:
+            return centred
+        return centred / (x.std(self.axes, correction=0, keepdim=True) + self.eps)

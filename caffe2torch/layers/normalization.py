@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch.calls import Call, Step
-from caffe2torch.layers.scale import add_axes, stretched
+from caffe2torch.layers.scale import add_axes
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, Param, layer
 
@@ -153,15 +153,9 @@ class MVN(Operation):
         return tuple(range(1 if self.across else 2, self.axes))
 
     def torch(self) -> Step:
-        over = self._over()
-        if not over:
-            text = "{0} - {0}"  # the mean of one number is the number
-        else:
-            options = f"{over}, keepdim=True" if len(over) > 1 else f"{over[0]}, keepdim=True"
-            text = f"{{0}} - {{0}}.mean({options})"
-            if self.variance:
-                text = f"({text}) / ({{0}}.std({options}, correction=0) + {self.eps!r})"
-        return Step(stretched(f"({text})", 4 - self.axes) if self.axes < 4 else text)
+        options = {"across": (self.across, False), "variance": (self.variance, True), "eps": (self.eps, 1e-9)}
+        given = {name: value for name, (value, default) in options.items() if value != default}
+        return Step(module=Call("MeanVarianceNorm", **given))
 
     def onnx(self, nodes: LayerNodes) -> None:
         # MeanVarianceNormalization is defined by E(x^2) - E(x)^2, which cancels, and is NaN where that is below 0.
