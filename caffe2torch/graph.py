@@ -152,9 +152,11 @@ def is_loss(layer: Layer) -> bool:
 def _targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[list[str], list[int]]:
     if outputs is not None:
         missing = [name for name in outputs if name not in wiring.last]
-        if missing or not outputs:
-            known = ", ".join(net.blobs()[-12:])
-            raise NetError(f"{net.path}: there is no blob {missing[:1] or ''}; the last blobs are {known}")
+        known = ", ".join(net.blobs()[-12:])
+        if not outputs:
+            raise NetError(f"{net.path}: no output is asked for; the last blobs are {known}")
+        if missing:
+            raise NetError(f"{net.path}: there is no blob {missing[0]!r}; the last blobs are {known}")
         return list(outputs), [wiring.last[name] for name in outputs]
     for serves in (lambda layer: not is_loss(layer), lambda layer: bool(layer.tops)):
         wires = [entry for entry in wiring.wires if serves(entry.layer)]
