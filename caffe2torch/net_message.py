@@ -45,7 +45,7 @@ def _inputs(message: Any, path: str) -> tuple[tuple[Input, ...], list[str]]:
     if not shapes:
         dims = list(message.input_dim)
         shapes = [tuple(dims[start : start + 4]) for start in range(0, len(dims) - len(dims) % 4, 4)]
-    if not shapes:
+    if not shapes and not message.input_dim:
         shapes = [None] * len(names)
     if len(shapes) < len(names):
         raise TextError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from caffe2torch import binary, hdf5, net_message, phases, prototxt, sharing
 from caffe2torch.errors import CaffeError, FileError
@@ -58,7 +59,7 @@ def _with_caffemodel(net: Net, path: Path) -> Net:
     Where the net has two layers of one name, the first gets the weights.
     """
     found = {layer.name: layer.blobs for layer in binary.read(path).layers}
-    _refuse_strangers(net, (name for name, blobs in found.items() if blobs), path)
+    _refuse_strangers(net, found, path)
     layers = [replace(layer, blobs=found.pop(layer.name)) if layer.name in found else layer for layer in net.layers]
     return sharing.share(replace(net, layers=tuple(layers)))
 
@@ -68,7 +69,7 @@ def _with_hdf5(net: Net, path: Path) -> Net:
     blob lies only with the layer that owns it.
     """
     found = hdf5.read(path)
-    _refuse_strangers(net, (name for name, blobs in found.items() if blobs), path)
+    _refuse_strangers(net, found, path)
     last = {layer.name: place for place, layer in enumerate(net.layers)}
     by_place = {last[name]: blobs for name, blobs in found.items() if name in last}
     net = sharing.share(net, by_place)
@@ -93,12 +94,11 @@ def _complete(layer: Layer, found: Mapping[int, Blob], path: Path) -> tuple[Blob
     return tuple(blobs[index] for index in range(len(blobs)))
 
 
-def _refuse_strangers(net: Net, names: Iterable[str], path: Path) -> None:
-    """CaffeError if a file has no weight for any layer, unless these are to be filled with a constant anyway."""
-    names = list(names)
-    known = {layer.name for layer in net.layers}
-    learned = [layer for layer in net.layers if layer.type in _LEARNED and not _constant(layer)]
-    if names and learned and not known.intersection(names):
+def _refuse_strangers(net: Net, found: Mapping[str, Collection[Any] | None], path: Path) -> None:
+    """CaffeError if a file knows none of the layers that learn, unless these are filled with a constant anyway."""
+    learned = [layer for layer in net.layers if layer.type in _LEARNED]
+    names = [name for name, blobs in found.items() if blobs]
+    if names and not all(map(_constant, learned)) and not any(layer.name in found for layer in learned):
         some = ", ".join(repr(name) for name in names[:4]) + (", …" if len(names) > 4 else "")
         raise CaffeError(
             f"{path}: none of its layers with weights has a name that {net.path} knows "
