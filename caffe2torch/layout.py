@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from collections.abc import Sequence
 
 WIDTH = 88
@@ -25,9 +26,10 @@ def _broken(text: str, indent: int, end: str = "") -> list[str]:
     if len(pad) + len(text) + len(end) <= WIDTH:
         return [f"{pad}{text}{end}"]
     start, close = _last_bracket(text), len(text) - 1
-    if start is not None and len(pad) + start + 1 > WIDTH:
+    if start is not None and (len(pad) + start + 1 > WIDTH or start + 1 == close):
         start, close = _first_bracket(text)
-    if start is None or len(pad) + start + 1 > WIDTH:
+    several = len(split(text.partition(" = ")[2], ",")) > 1
+    if start is None or len(pad) + start + 1 > WIDTH or several:
         return _targets(text, indent) or _parenthesised(text, indent, end)
     call = text[start - 1].isalnum() or text[start - 1] in "_)]"
     inner = _contents(text[start + 1 : close], indent + 4, call)
@@ -102,7 +104,7 @@ def split(text: str, signs: Sequence[str], keep: bool = False) -> list[str]:
 
 
 def _last_bracket(text: str) -> int | None:
-    """Where the bracket opens that the last character closes, if there is something in it."""
+    """Where the bracket opens that the last character closes; None where ruff would rather break at operators."""
     code = bare(text)
     if not code or code[-1] not in _CLOSE or _is_chain(code):
         return None
@@ -113,24 +115,27 @@ def _last_bracket(text: str) -> int | None:
         elif code[index] in _OPEN:
             depth -= 1
             if not depth:
-                return index if index + 1 < len(code) - 1 else None
+                return None if code[index] == "[" and _operators(code) else index
     return None
 
 
 def _first_bracket(text: str) -> tuple[int | None, int]:
-    """Where the first call's bracket opens and closes: ``x = self.a(…).b(…)`` is broken there if b's is too far."""
-    code, depth = bare(text), 0
-    start = code.find("(")
-    if start < 0:
-        return None, 0
-    for index, character in enumerate(code[start:], start):
-        depth += (character in _OPEN) - (character in _CLOSE)
-        if not depth:
-            return start, index
-    return start, len(code) - 1
+    """Where the first bracket with something in it opens and closes: ``x = self.a(…).b(…)`` if b's is too far."""
+    code = bare(text)
+    for start in (place for place, character in enumerate(code) if character == "("):
+        depths = accumulate((character in _OPEN) - (character in _CLOSE) for character in code[start:])
+        close = next(index for index, depth in enumerate(depths, start) if not depth)
+        if close > start + 1:
+            return start, close
+    return None, 0
+
+
+def _operators(code: str) -> int:
+    """How many operators of the weakest kind stand outside all brackets."""
+    counts = (len(split(code, signs, keep=True)) for signs in _OPERATORS)
+    return next((count for count in counts if count > 1), 1) - 1
 
 
 def _is_chain(code: str) -> bool:
-    """Whether several operators of the weakest kind stand outside all brackets, as in ``x = a + b + f(c)``."""
-    counts = (len(split(code, signs, keep=True)) for signs in _OPERATORS)
-    return next((count for count in counts if count > 1), 1) > 2
+    """Whether several of them do, as in ``x = a + b + f(c)``."""
+    return _operators(code) > 1
