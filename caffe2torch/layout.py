@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import accumulate
 from collections.abc import Sequence
+from itertools import accumulate
 
 WIDTH = 88
 _OPEN, _CLOSE = "([{", ")]}"
