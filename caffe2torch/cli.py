@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from caffe2torch.terminal import Commands, note
+from caffe2torch.terminal import Commands, note, say
 
 FILE = click.Path(path_type=Path)
 
@@ -55,8 +55,8 @@ def convert(model: Path, out: Path | None, as_json: bool, **options: Any) -> Non
     """Convert MODEL.caffemodel into a folder: model.safetensors, model.py, config.json."""
     from caffe2torch import convert_folder
 
-    result = convert_folder.run(model, out or Path(model.name).with_suffix(""), convert_folder.Options(**options))
-    click.echo(json.dumps(result.to_json(), indent=1) if as_json else result.text())
+    result = convert_folder.run(model, out, convert_folder.Options(**options))
+    say(json.dumps(result.to_json(), indent=1) if as_json else result.text())
 
 
 @main.command()

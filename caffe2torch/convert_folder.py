@@ -12,7 +12,6 @@ from caffe2torch import folder, known, weights
 from caffe2torch.errors import CaffeError, FileError
 from caffe2torch.folder import Converted
 from caffe2torch.preprocess import ORDERS, Preprocessing, read_mean
-from caffe2torch.reader import PathLike
 from caffe2torch.terminal import bytes_progress
 from caffe2torch.torch_source import shape_text
 
@@ -86,10 +85,16 @@ class Result:
         }
 
 
-def run(caffemodel: PathLike, out: Path, options: Options) -> Result:
-    """Convert a caffemodel into a folder. Raises CaffeError; then nothing is written."""
-    if not Path(caffemodel).exists():
+def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
+    """Convert a caffemodel into a folder, by default one of its own name in the working directory.
+
+    Raises CaffeError; then nothing is written.
+    """
+    if caffemodel.is_dir():
+        raise FileError(f"{caffemodel} is a folder; a .caffemodel was expected")
+    if not caffemodel.exists():
         raise FileError(f"{caffemodel}: no such file")
+    out = out or Path(caffemodel.name.removesuffix(".h5")).with_suffix("")
     if not options.no_verify and find_spec("torch") is None:
         raise CaffeError(
             "torch is not installed, so the conversion cannot be verified: "

@@ -235,17 +235,18 @@ def save(
 
     OutputError if something is there already and ``force`` is not given.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     target = Path(folder)
     with replaced(target, force) as beside:
         state = converted.state()
         lent = _shared(converted.graph)
-        save_file(
-            {key: array for key, array in state.items() if key not in lent},
-            beside / WEIGHTS,
-            metadata={"format": "pt"},
-        )
+        stored = {key: array for key, array in state.items() if key not in lent}
+        try:
+            save_file(stored, beside / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OutputError(f"{target}: cannot be written: {error}; nothing was left half-written") from error
         (beside / SOURCE).write_text(source(converted.graph, _about(converted)), encoding="utf-8")
         config = {**converted.config, **_described(converted)}
         (beside / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -315,11 +316,14 @@ def replaced(target: Path, force: bool) -> Iterator[Path]:
             _flush(path)
         beside.chmod(0o777 & ~umask())
         _put(beside, target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
         with suppress(OSError):
             for parent in made:
                 parent.rmdir()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise OutputError(f"{target}: cannot be written: {reason}; nothing was left half-written") from error
         raise
 
 

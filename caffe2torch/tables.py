@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffe2torch import known, registry
-from caffe2torch.terminal import console
+from caffe2torch.terminal import console, printable, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,7 @@ def _text(value: object) -> str:
     """Cell text in which nothing from a file is taken for markup."""
     from rich.markup import escape
 
-    return escape(str(value))
+    return escape(printable(str(value)))
 
 
 def shape_text(shape: Shape | None) -> str:
@@ -48,9 +48,9 @@ def show_inspection(found: Inspection) -> None:
     net = found.net
     published = known.recognise(net)
     name = f"{published.title}" if published else net.name or "a net without a name"
-    click.echo(f"{net.weights_path or net.path}: {name}, {len(found.rows)} layers")
+    say(f"{net.weights_path or net.path}: {name}, {len(found.rows)} layers")
     for blob, shape in found.inputs.items():
-        click.echo(f"  input {blob}: {shape_text(shape)}")
+        say(f"  input {blob}: {shape_text(shape)}")
     table = _table(
         "layer", "type", "top", "shape", "parameters", "multiply-adds", right=("parameters", "multiply-adds")
     )
@@ -68,9 +68,9 @@ def show_inspection(found: Inspection) -> None:
     table.add_row("total", "", "", "", f"{found.parameters:,}", "?" if total is None else f"{total:,}")
     console().print(table)
     for problem in found.problems:
-        click.echo(f"  cannot be converted: {problem}")
+        say(f"  cannot be converted: {problem}")
     for text in found.notes:
-        click.echo(f"  note: {text}")
+        say(f"  note: {text}")
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:
@@ -86,7 +86,7 @@ def show_comparisons(comparisons: Sequence[Comparison]) -> None:
                 f"{row.error:.2e}",
                 "" if row.holds else "DIFFERS",
             )
-        click.echo(comparison.title)
+        say(comparison.title)
         console().print(table)
 
 

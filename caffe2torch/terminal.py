@@ -56,11 +56,11 @@ class Failure(click.ClickException):
     exit_code = 1
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"error: {self.format_message()}", err=True)
+        note(f"error: {self.format_message()}")
 
 
 def in_words(error: OSError) -> str:
-    """An operating system's error as what, where and what to do."""
+    """An operating system's error as what and where."""
     where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"{where}the disk is full; nothing was left half-written"
@@ -69,7 +69,17 @@ def in_words(error: OSError) -> str:
 
 def note(text: str) -> None:
     """Print one line on stderr: progress, assumptions, what was dropped."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
+
+
+def say(text: str) -> None:
+    """Print on stdout: what was asked for."""
+    click.echo(printable(text))
+
+
+def printable(text: str) -> str:
+    """The text with control characters as escapes: names from a file must not command the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def console(stderr: bool = False) -> Console:

@@ -63,6 +63,28 @@ def caffemodel(path: Path, blobs: Mapping[str, Sequence[np.ndarray]], kind: str 
     return path
 
 
+def trained(path: Path, last: str = "Softmax", shape: Sequence[int] = (1, 3, 8, 8)) -> Path:
+    """A caffemodel that holds a small net and its weights: conv, relu, pool, fc, and a layer "prob" of type ``last``."""
+    generator = np.random.default_rng(1)
+    net: Any = message("NetParameter")(name="small")
+    net.layer.add(name="data", type="Input", top=["data"]).input_param.shape.add().dim.extend(shape)
+    conv = net.layer.add(name="conv", type="Convolution", bottom=["data"], top=["conv"])
+    conv.convolution_param.num_output = 4
+    conv.convolution_param.kernel_size.append(3)
+    net.layer.add(name="relu", type="ReLU", bottom=["conv"], top=["conv"])
+    pool = net.layer.add(name="pool", type="Pooling", bottom=["conv"], top=["pool"])
+    pool.pooling_param.kernel_size = pool.pooling_param.stride = 2
+    fc = net.layer.add(name="fc", type="InnerProduct", bottom=["pool"], top=["fc"])
+    fc.inner_product_param.num_output = 5
+    net.layer.add(name="prob", type=last, bottom=["fc"], top=["prob"])
+    for entry, sizes in ((conv, (4, shape[1], 3, 3)), (conv, (4,)), (fc, (5, 36)), (fc, (5,))):
+        blob = entry.blobs.add()
+        blob.shape.dim.extend(sizes)
+        blob.data.extend(0.3 * generator.standard_normal(int(np.prod(sizes))))
+    path.write_bytes(net.SerializeToString())
+    return path
+
+
 def sample(converted: Any, seed: int = 0) -> Arrays:
     """Inputs from a normal distribution, by blob."""
     generator = np.random.default_rng(seed)
