@@ -78,7 +78,8 @@ def _for_testing(layers: Sequence[Layer]) -> Iterator[Layer]:
         if tops == layer.tops:
             yield layer
         elif tops and is_data(layer):
-            yield replace(layer, tops=tops)
+            # What the layer says of its picture is not true of its labels.
+            yield replace(layer, tops=tops, params=layer.params if tops[0] == layer.tops[0] else {})
 
 
 def _without_batch(layer: Layer) -> Mapping[str, Fields]:
