@@ -133,3 +133,18 @@ def sample(out: Path, net: str, width: str, force: bool) -> None:
     with bytes_progress(f"writing {out}") as progress:
         write_sample(out, net, int(width), force=force, progress=progress)
     note(f"{out}: the layout of {net}, channels divided by {width}; its weights are random")
+
+
+@main.command()
+@click.argument("solver_prototxt", type=FILE)
+@click.option("-o", "--out", type=FILE, help="File to write instead of stdout.")
+def solver(solver_prototxt: Path, out: Path | None) -> None:
+    """Print the torch optimizer and schedule that a solver.prototxt means, as Python."""
+    from caffe2torch.files import write_whole
+    from caffe2torch.solver import describe
+
+    text = describe(solver_prototxt)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_whole(out, text)
