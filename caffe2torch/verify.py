@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from caffe2torch import onnx_model
-from caffe2torch.conversion import build
+from caffe2torch import values
 from caffe2torch.errors import CaffeError, FileError, VerifyError
 from caffe2torch.folder import ONNX, SOURCE, Converted, load
 from caffe2torch.graph import Graph
 
 TOLERANCE = 1e-4  # of the largest value
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,7 @@ class Row:
     place: tuple[int, ...]  # where the largest difference is
     got: float
     want: float
+    sizes: tuple[int, ...] | None = None  # of what was got, where the shapes differ
 
     @property
     def relative(self) -> float:
@@ -45,6 +43,8 @@ class Row:
 
     def difference(self) -> str:
         """Where and how the two differ, in words."""
+        if self.sizes is not None:
+            return f"{self.layer} ({self.type}), blob {self.value!r}: shape {self.sizes} against {self.shape}"
         return (
             f"{self.layer} ({self.type}), blob {self.value!r} at {list(self.place)}: "
             f"{self.got:.7g} against {self.want:.7g}"
@@ -83,11 +83,11 @@ def verify(folder: Path, reference: tuple[Path, Path] | None = None) -> list[Com
     """
     converted = load(folder)
     if reference is None:
-        feeds = sample_inputs(converted)
-        return [*_torch_and_onnx(converted, feeds, folder)]
+        feeds = values.sample_inputs(converted)
+        return _torch_and_onnx(converted, feeds, folder)
     feeds, want = _reference(converted, *reference)
-    torch_values = run_torch(converted.graph, converted.state(), feeds, everywhere=True)
-    onnx_values = run_onnx(converted.graph, converted.state(), feeds)
+    torch_values = values.from_torch(converted.graph, converted.state(), feeds)
+    onnx_values = values.from_onnx(converted.graph, converted.state(), feeds)
     return [
         _compare("torch = reference", converted.graph, torch_values, want),
         _compare("ONNX = reference", converted.graph, onnx_values, want),
@@ -100,111 +100,32 @@ def verify_against(folder: Path, other: Path) -> list[Comparison]:
     FileError where ``other`` is neither, or takes other inputs.
     """
     converted = load(folder)
-    feeds = sample_inputs(converted)
-    values = run_torch(converted.graph, converted.state(), feeds, everywhere=True)
+    feeds = values.sample_inputs(converted)
+    found = values.from_torch(converted.graph, converted.state(), feeds)
     if other.suffix == ".onnx":
-        want = _run_file(other, feeds)
+        want = values.from_file(other, feeds)
     else:
         second = load(other)
         if {v.blob: v.shape for v in second.graph.inputs} != {v.blob: v.shape for v in converted.graph.inputs}:
             raise FileError(f"{other}: takes other inputs than {folder}, so the two cannot be compared")
-        want = run_torch(second.graph, second.state(), feeds, everywhere=True)
-    comparison = _compare(f"{folder} = {other}", converted.graph, values, want)
+        want = values.from_torch(second.graph, second.state(), feeds)
+    comparison = _compare(f"{folder} = {other}", converted.graph, found, want)
     if not comparison.rows:
         raise FileError(f"{other}: has no blob in common with {folder}")
     return [comparison]
 
 
-def _run_file(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    try:
-        session = _session(str(path))
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-    except Exception as error:  # onnxruntime's own exceptions share no base but this
-        raise FileError(f"{path}: cannot be run: {str(error).splitlines()[0]}") from error
-
-
 def _torch_and_onnx(converted: Converted, feeds: Mapping[str, np.ndarray], folder: Path) -> list[Comparison]:
     graph, state = converted.graph, converted.state()
-    torch_values = run_torch(graph, state, feeds, everywhere=True)
-    onnx_values = run_onnx(graph, state, feeds)
-    comparisons = [_compare("torch = ONNX", graph, torch_values, onnx_values)]
-    written = _run_source(folder / SOURCE, state, feeds, graph)
-    comparisons.append(_compare(f"{SOURCE} = torch", graph, written, torch_values))
+    torch_values = values.from_torch(graph, state, feeds)
+    comparisons = [
+        _compare("torch = ONNX", graph, torch_values, values.from_onnx(graph, state, feeds)),
+        _compare(f"{SOURCE} = torch", graph, values.from_source(folder / SOURCE, graph, state, feeds), torch_values),
+    ]
     if (folder / ONNX).is_file():
-        results = _session(str(folder / ONNX)).run(None, dict(feeds))
-        values = dict(zip([value.name for value in graph.outputs], results, strict=True))
-        comparisons.append(_compare(f"{ONNX} = torch", graph, values, torch_values))
+        written = values.from_file(folder / ONNX, feeds, graph)
+        comparisons.append(_compare(f"{ONNX} = torch", graph, written, torch_values))
     return comparisons
-
-
-def sample_inputs(converted: Converted) -> dict[str, np.ndarray]:
-    """Seeded inputs by blob: for the picture noise through its preprocessing, for others 0 and 1."""
-    generator = np.random.default_rng(SEED)
-    feeds = {}
-    for index, value in enumerate(converted.graph.inputs):
-        if index == 0:
-            pixels = generator.uniform(0, 255, value.shape)
-            mean = converted.preprocessing.mean
-            if mean is not None and len(value.shape) == 4 and value.shape[1] == len(mean):
-                pixels -= np.array(mean).reshape(1, -1, 1, 1)
-            pixels *= converted.preprocessing.scale
-            feeds[value.blob] = np.asarray(pixels, np.float32)
-        else:
-            feeds[value.blob] = generator.integers(0, 2, value.shape).astype(np.float32)
-    return feeds
-
-
-def with_all_values(graph: Graph) -> Graph:
-    """The same graph, giving every value on its way."""
-    values = tuple(value for node in graph.nodes for value in node.outputs)
-    return replace(graph, outputs=values, output_names=tuple(value.name for value in values))
-
-
-def run_torch(
-    graph: Graph, state: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray], everywhere: bool = False
-) -> dict[str, np.ndarray]:
-    """Values by name, from torch; with ``everywhere`` all of them, else the outputs."""
-    chosen = with_all_values(graph) if everywhere else graph
-    return _run_module(build(chosen, state), chosen, feeds)
-
-
-def _run_module(module: Any, graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    import torch
-
-    with torch.no_grad():
-        results = module(*(torch.from_numpy(feeds[blob]) for blob in graph.input_names))
-    results = results if isinstance(results, tuple) else (results,)
-    return {value.name: result.numpy() for value, result in zip(graph.outputs, results, strict=True)}
-
-
-def _run_source(
-    path: Path, state: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray], graph: Graph
-) -> dict[str, np.ndarray]:
-    """The outputs of the written model.py, loaded strictly with the written weights."""
-    import torch
-
-    namespace: dict[str, Any] = {"__name__": "model"}
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), namespace)
-    module = namespace["Model"]().eval()
-    module.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()}, strict=True)
-    return _run_module(module, graph, feeds)
-
-
-def run_onnx(graph: Graph, state: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every value by name, from onnxruntime on the CPU."""
-    chosen = with_all_values(graph)
-    session = _session(onnx_model.build(chosen, state).SerializeToString())
-    results = session.run(None, dict(feeds))
-    return {value.name: result for value, result in zip(chosen.outputs, results, strict=True)}
-
-
-def _session(model: str | bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _reference(
@@ -216,7 +137,8 @@ def _reference(
     for value in graph.inputs:
         if value.blob not in given:
             raise FileError(f"{inputs}: has no {value.blob!r}; it has {', '.join(given)}")
-        if given[value.blob].shape[1:] != value.shape[1:]:
+        fixed = 1 if value.rows else 0  # axes that need not agree
+        if given[value.blob].shape[fixed:] != value.shape[fixed:]:
             raise FileError(
                 f"{inputs}: {value.blob!r} has the shape {given[value.blob].shape}, "
                 f"{converted.path} was converted for {value.shape}; convert with --input-shape"
@@ -251,7 +173,7 @@ def compare(name: str, layer: str, kind: str, got: np.ndarray, want: np.ndarray)
     a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
     largest = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
     if a.shape != b.shape:
-        return Row(name, layer, kind, b.shape, largest, float("inf"), (), float(a.size), float(b.size))
+        return Row(name, layer, kind, b.shape, largest, float("inf"), (), 0.0, 0.0, a.shape)
     with np.errstate(invalid="ignore"):
         error = np.abs(a - b)
     error[(a == b) | (np.isnan(a) & np.isnan(b))] = 0

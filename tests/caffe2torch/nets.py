@@ -80,7 +80,7 @@ def trained(path: Path, last: str = "Softmax", shape: Sequence[int] = (1, 3, 8, 
     for entry, sizes in ((conv, (4, shape[1], 3, 3)), (conv, (4,)), (fc, (5, 36)), (fc, (5,))):
         blob = entry.blobs.add()
         blob.shape.dim.extend(sizes)
-        blob.data.extend(0.3 * generator.standard_normal(int(np.prod(sizes))))
+        blob.data.extend(0.03 * generator.standard_normal(int(np.prod(sizes))))
     path.write_bytes(net.SerializeToString())
     return path
 
