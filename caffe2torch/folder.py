@@ -23,6 +23,7 @@ from caffe2torch.net import Net, Shape
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.reader import PathLike, load_net
 from caffe2torch.torch_source import shape_text, source
+from caffe2torch.tying import moved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,16 +65,15 @@ class Converted:
         if input_shape is not None:
             shapes[self.graph.inputs[0].blob] = tuple(input_shape)
         graph = resolve(self.net, [blob], shapes)
-        names = {id(node.layer): node.name for node in self.graph.nodes}
-        renamed = {f"{names[id(node.layer)]}.": f"{node.name}." for node in graph.nodes}
+        whole = {id(node.layer): node for node in self.graph.nodes}
 
         def read() -> dict[str, np.ndarray]:
-            state = {}
-            for key, array in self.read().items():
-                owner, _, name = key.partition(".")
-                if f"{owner}." in renamed:
-                    state[renamed[f"{owner}."] + name] = array
-            return state
+            state = self.read()
+            return {
+                f"{node.name}.{key}": array
+                for node in graph.nodes
+                for key, array in moved(state, whole[id(node.layer)], node).items()
+            }
 
         return replace(
             self,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffe2torch.errors import NetError, Problem
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import Operation
+
+if TYPE_CHECKING:
+    from caffe2torch.graph import Node
 
 Place = tuple[int, int]  # of a layer among the kept ones, of a blob in the layer
 
@@ -153,6 +157,26 @@ def _held(operation: Operation, index: int, shape: Shape) -> Operation | None:
         return None
     then = lie(other, index)
     return other if then is not None and then.same(wanted) else None
+
+
+def moved(state: Mapping[str, np.ndarray], old: Node, new: Node) -> dict[str, np.ndarray]:
+    """The tensors of a layer in one graph as another graph of the same net wants them, by their keys in the layer.
+
+    A weight that was kept in another layer's form need not be so any more.
+    """
+    found = {key.removeprefix(f"{old.name}."): array for key, array in state.items() if key.startswith(f"{old.name}.")}
+    if not old.layer.shared:
+        return found
+    params = old.operation.params()
+    lies = [lie(old.operation, index) for index in range(len(params))]
+    wanted = [lie(new.operation, index) for index in range(len(params))]
+    if lies == wanted:
+        return found
+    blobs = []
+    for param, each in zip(params, lies, strict=True):
+        assert each is not None and not each.order, "only the form that is row by row gives way to another"
+        blobs.append(found[each.key].reshape(param.shape))
+    return new.operation.state(blobs)
 
 
 def lie(operation: Operation, index: int) -> Lie | None:
