@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ def _pair(p: Fields, name: str, default: int | None) -> Pair:
     """``kernel_size``, or ``kernel_h`` and ``kernel_w`` together; never both forms."""
     short = name.removesuffix("_size")
     sides = (f"{short}_h", f"{short}_w")
+    if name == "kernel_size" and name in p and not all(side in p for side in sides):
+        return (p.kernel_size,) * 2  # a single side beside it is not read
     if not any(side in p for side in sides):
         if name not in p and default is None:
             raise LayerError(f"{name} is missing; set it, or {sides[0]} and {sides[1]}")
@@ -88,7 +90,7 @@ class Pooling(Operation):
         out = []
         for size, kernel, stride, pad in zip(self.size, self.kernel, self.stride, self.pad, strict=True):
             steps = (size + 2 * pad - kernel) / stride
-            count = (ceil(steps) if self.ceil else int(steps)) + 1
+            count = (ceil(steps) if self.ceil else floor(steps)) + 1
             if any(self.pad) and (count - 1) * stride >= size + pad:
                 count -= 1
             out.append(count)
