@@ -11,7 +11,6 @@ from caffe2torch import checks, registry
 from caffe2torch.errors import NetError, Problem, ShapeError
 from caffe2torch.identifiers import identifiers
 from caffe2torch.input_shapes import InputShapes
-from caffe2torch.layers.loss import LOSS_TYPES
 from caffe2torch.net import Layer, Net, Shape
 from caffe2torch.registry import LayerError, Operation
 from caffe2torch.tying import tie
@@ -52,6 +51,7 @@ class Graph:
     outputs: tuple[Value, ...]
     output_names: tuple[str, ...]  # blobs, as asked for
     batch: bool  # axis 0 of the inputs may have any size
+    shapes: Mapping[str, Shape]  # of the inputs, and of those of which only the shape matters
     net: Net  # what it was made of
     dropped: tuple[str, ...]  # layers that no output needs
     notes: tuple[str, ...] = ()  # what had to be assumed
@@ -132,10 +132,17 @@ def resolve(
         outputs=tuple(values[value] for value in targets),
         output_names=tuple(names),
         batch=grown is not None,
+        shapes=shapes,
         net=net,
         dropped=tuple(layer.name for layer in net.layers if id(layer) not in kept and layer.type != "Split"),
         notes=(*net.notes, *sizes.notes),
     )
+
+
+def needed(net: Net, outputs: Sequence[str]) -> tuple[Wiring, list[Wire]]:
+    """A net's wiring, and the layers on the way to these blobs; NetError as of ``wire``, KeyError for other blobs."""
+    wiring = wire(net)
+    return wiring, _needed(wiring.wires, [wiring.last[name] for name in outputs])
 
 
 def is_loss(layer: Layer) -> bool:
@@ -143,7 +150,6 @@ def is_loss(layer: Layer) -> bool:
     operation = registry.find(layer.type)
     return (
         (operation is not None and operation.loss)
-        or layer.type in LOSS_TYPES
         or layer.type.endswith("Loss")
         or not layer.tops
     )

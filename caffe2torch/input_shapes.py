@@ -33,7 +33,7 @@ class InputShapes:
         """
         given = self._given(override, blobs)
         declared = {entry.blob: entry.shape for entry in self.net.inputs}
-        return {blob: given.get(blob) or self._known(blob, declared[blob]) for blob in blobs}
+        return {blob: given[blob] if blob in given else self._known(blob, declared[blob]) for blob in blobs}
 
     def _given(self, override: Shape | Mapping[str, Shape] | None, blobs: Sequence[str]) -> dict[str, Shape]:
         if override is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from caffe2torch.fields import defaults
+from caffe2torch import fields, schema
 from caffe2torch.net import Fields, Input, Layer, Net, ParamSpec
 from caffe2torch.sharing import share
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def to_json(graph: Graph) -> dict[str, Any]:
-    """The net that a graph keeps, without weights and without Split."""
+    """The net that a graph needs, those layers included of which only a shape matters; no weights, no Split."""
+    from caffe2torch.graph import needed
+
+    wiring, wires = needed(graph.net, graph.output_names)
     return {
         "name": graph.name,
-        "inputs": list(graph.input_names),
-        "layers": [_layer(node.layer, [value.blob for value in node.inputs]) for node in graph.nodes],
+        "inputs": {blob: list(shape) for blob, shape in graph.shapes.items()},
+        "layers": [_layer(entry.layer, [wiring.blob_of[value] for value in entry.inputs]) for entry in wires],
     }
 
 
@@ -29,11 +32,13 @@ def _layer(layer: Layer, bottoms: list[str]) -> dict[str, Any]:
         found["bottoms"] = bottoms
     found["tops"] = list(layer.tops)
     if layer.params:
-        found["params"] = {name: _plain(fields) for name, fields in layer.params.items()}
+        found["params"] = {name: _plain(value) for name, value in layer.params.items()}
     if layer.phase and layer.phase != "TEST":
         found["phase"] = layer.phase
     if layer.specs:
         found["specs"] = [asdict(spec) for spec in layer.specs]
+    if layer.loss_weights:
+        found["loss_weights"] = list(layer.loss_weights)
     return found
 
 
@@ -46,35 +51,37 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(given: Mapping[str, Any], path: str) -> Net:
-    """The Net that ``to_json`` wrote. KeyError, TypeError or ValueError if it is something else."""
+    """The Net that ``to_json`` wrote. KeyError, TypeError, ValueError or AttributeError if it is something else."""
     net = Net(
         name=str(given["name"]),
-        inputs=tuple(Input(str(blob), None) for blob in given["inputs"]),
-        layers=tuple(
-            Layer(
-                name=str(layer["name"]),
-                type=str(layer["type"]),
-                bottoms=tuple(map(str, layer.get("bottoms", ()))),
-                tops=tuple(map(str, layer["tops"])),
-                params={name: _fields(fields, defaults(name)) for name, fields in layer.get("params", {}).items()},
-                specs=tuple(ParamSpec(**spec) for spec in layer.get("specs", ())),
-                phase=layer.get("phase", "TEST"),
-            )
-            for layer in given["layers"]
-        ),
+        inputs=tuple(Input(str(blob), tuple(map(int, shape))) for blob, shape in given["inputs"].items()),
+        layers=tuple(_restored(layer) for layer in given["layers"]),
         path=path,
     )
     return share(net)
 
 
-def _fields(given: Mapping[str, Any], default: Mapping[str, Any]) -> Fields:
-    return Fields({name: _value(value, default[name]) for name, value in given.items()}, default)
+def _restored(given: Mapping[str, Any]) -> Layer:
+    parameters = schema.parameters()
+    specs = (ParamSpec(**{**spec, "given": tuple(spec.get("given", ()))}) for spec in given.get("specs", ()))
+    return Layer(
+        name=str(given["name"]),
+        type=str(given["type"]),
+        bottoms=tuple(map(str, given.get("bottoms", ()))),
+        tops=tuple(map(str, given["tops"])),
+        params={name: _fields(value, parameters[name]) for name, value in given.get("params", {}).items()},
+        specs=tuple(specs),
+        loss_weights=tuple(map(float, given.get("loss_weights", ()))),
+        phase=given.get("phase", "TEST"),
+    )
 
 
-def _value(value: Any, default: Any) -> Any:
-    if isinstance(value, dict):
-        inner = default._defaults if isinstance(default, Fields) else {}
-        return _fields(value, inner)
+def _fields(given: Mapping[str, Any], message: Any) -> Fields:
+    known = message.fields_by_name
+    return fields.of(message.name, {name: _value(value, known[name].message_type) for name, value in given.items()})
+
+
+def _value(value: Any, message: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_value(item, ()) for item in value)
-    return value
+        return tuple(_value(item, message) for item in value)
+    return value if message is None else _fields(value, message)
