@@ -20,8 +20,6 @@ from caffe2torch.registry import LayerError, Operation, layer
 if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
 
-# Dropped by name even where no converter stands behind them.
-LOSS_TYPES = frozenset({"SoftmaxLoss"})
 LOWEST_MULTINOMIAL = 1e-20  # kLOG_THRESHOLD
 
 
