@@ -116,7 +116,7 @@ class Dropout(Operation):
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Dropout:
         ratio = layer.param("dropout_param").dropout_ratio
-        if not 0 < ratio < 1:
+        if not 0 <= ratio <= 1:
             raise LayerError(f"dropout_ratio {ratio} must lie between 0 and 1")
         return cls(ratio)
 

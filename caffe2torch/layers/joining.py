@@ -31,11 +31,12 @@ class Eltwise(Operation):
         p = layer.param("eltwise_param")
         if any(shape != bottoms[0] for shape in bottoms):
             raise LayerError(f"its bottoms have the shapes {', '.join(map(str, bottoms))}; Caffe wants equal ones")
-        if p.coeff and p.operation != "SUM":
-            raise LayerError(f"coeff goes with operation SUM only, not with {p.operation}")
+        if p.coeff and p.operation == "PROD":
+            raise LayerError("coeff does not go with operation PROD, only with SUM")
         if p.coeff and len(p.coeff) != len(bottoms):
             raise LayerError(f"{len(p.coeff)} values of coeff for {len(bottoms)} bottoms")
-        return cls(p.operation, p.coeff or (1.0,) * len(bottoms))
+        # A maximum does not read its coefficients.
+        return cls(p.operation, p.coeff if p.coeff and p.operation == "SUM" else (1.0,) * len(bottoms))
 
     def torch(self) -> Step:
         names = [f"{{{index}}}" for index in range(len(self.coefficients))]
