@@ -41,6 +41,11 @@ def of(name: str, given: Mapping[str, Any]) -> Fields:
     return Fields(given, _defaults(schema.message(name).DESCRIPTOR))
 
 
+def of_descriptor(descriptor: Any, given: Mapping[str, Any]) -> Fields:
+    """As ``of``, for a message that a descriptor describes."""
+    return Fields(given, _defaults(descriptor))
+
+
 def of_param(name: str, given: Mapping[str, Any]) -> Fields:
     """As ``of``, for the message in LayerParameter's field ``name``, such as pooling_param."""
     return Fields(given, defaults(name))

@@ -108,6 +108,14 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class ReadAs:
+    """The parameters of a layer as one fork of Caffe, or several, would read them."""
+
+    forks: tuple[str, ...]
+    params: Mapping[str, Fields]
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer in today's form, whatever generation of Caffe wrote it."""
 
@@ -126,14 +134,21 @@ class Layer:
     shared: Mapping[int, Shared] = field(default_factory=dict)  # blobs that other layers have too, by place
     unknown: tuple[str, ...] = ()  # fields of the binary file that the schema does not know
     folder: str | None = None  # of the file that describes the net: files named in it are looked for here
+    fork: tuple[str, ...] = ()  # the forks whose fields its parameters are; () for BVLC's own
+    readings: tuple[ReadAs, ...] = ()  # all that fit, where the type has a meaning in some fork; params is the first
+    misread: str = ""  # why none fits
 
     def param(self, name: str) -> Fields:
         """The fields of the message ``name``; all at their defaults where the file does not have it."""
         if name in self.params:
             return self.params[name]
-        from caffe2torch.fields import defaults
+        from caffe2torch.readings import empty
 
-        return Fields({}, defaults(name))
+        return empty(self.type, self.fork, name)
+
+    def as_read(self, reading: ReadAs) -> Layer:
+        """The same layer with the parameters of one reading only."""
+        return replace(self, params=reading.params, fork=reading.forks, readings=())
 
     def in_place(self, index: int) -> bool:
         """Whether top ``index`` is written over its bottom."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from caffe2torch import readings
 from caffe2torch.calls import Step
 from caffe2torch.net import Fields, Layer, Shape
 
 if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
+    from caffe2torch.readings import Reading
 
 
 class LayerError(Exception):
@@ -47,7 +49,6 @@ class Operation:
     loss: ClassVar[bool] = False  # only for training: dropped unless asked for
     measured: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the shape matters: they are not computed for it
     selects: ClassVar[bool] = False  # how many items its tops have, the data tells
-    onnx_operators: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Operation:
@@ -96,12 +97,15 @@ def layer(
     bottoms: tuple[int, float] = (1, 1),
     tops: tuple[int, float] = (1, 1),
     loss: bool = False,
+    proto: Mapping[str, str | Reading | Sequence[Reading]] | None = None,
     **understood: str,
 ) -> Callable[[OperationType], OperationType]:
     """Register an Operation for layer types.
 
     ``understood`` names, for each ``*_param`` message, the fields that ``parse`` takes into account (or that do not
     matter for the result, such as ``engine``), separated by spaces. Any other field that a file sets is an error.
+    ``proto``: the fields that BVLC's Caffe has not, or has otherwise, as readings.py describes them. A ``type:
+    "Python"`` layer is registered as ``Python:module.layer``, by its python_param.
     """
 
     def register(cls: OperationType) -> OperationType:
@@ -112,6 +116,8 @@ def layer(
         for name in types:
             if name in _registered:
                 raise ValueError(f"layer type {name} is registered twice")
+            if proto:
+                readings.declare(name, proto, tuple(understood))
             _registered[name] = cls
         return cls
 
@@ -139,6 +145,52 @@ def _all() -> dict[str, type[Operation]]:
 
 def parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Operation:
     """``cls.parse`` with the checks that hold for every layer: counts of bottoms and tops, fields understood."""
+    return read(cls, layer, bottoms)[0]
+
+
+def read(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> tuple[Operation, tuple[str, ...]]:
+    """As ``parse``, and the forks whose reading it is, where several readings fit; () for BVLC's own.
+
+    LayerError if none holds, or if they differ in what is computed and the layer's blobs do not tell.
+    """
+    if layer.misread:
+        raise LayerError(layer.misread)
+    if len(layer.readings) < 2:
+        return _parse(cls, layer, bottoms), layer.fork
+    found: list[tuple[Operation, tuple[str, ...]]] = []
+    faults: dict[str, tuple[str, ...]] = {}
+    for reading in layer.readings:
+        try:
+            found.append((_parse(cls, layer.as_read(reading), bottoms), reading.forks))
+        except LayerError as error:
+            faults[str(error)] = faults.get(str(error), ()) + reading.forks
+    if not found:
+        raise LayerError(
+            next(iter(faults))
+            if len(faults) == 1
+            else "; ".join(f"read as {', '.join(forks)}: {fault}" for fault, forks in faults.items())
+        )
+    held = [(operation, forks) for operation, forks in found if _has_blobs(layer, operation)] or found
+    if any(operation != held[0][0] for operation, _ in held):
+        raise LayerError(_ambiguous(held))
+    return held[0]
+
+
+def _has_blobs(layer: Layer, operation: Operation) -> bool:
+    """Whether the file's blobs, if there are some, are those of the operation."""
+    params = operation.params()
+    return layer.blobs is None or (
+        len(layer.blobs) == len(params)
+        and all(blob.fits(param.shape) for blob, param in zip(layer.blobs, params, strict=True))
+    )
+
+
+def _ambiguous(found: Sequence[tuple[Operation, tuple[str, ...]]]) -> str:
+    told = "; ".join(f"as {' or '.join(forks)} it is {_short(operation, 120)}" for operation, forks in found)
+    return f"forks of Caffe mean different things by it: {told}. Say which is meant: --fork {found[0][1][0]}"
+
+
+def _parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Operation:
     _check_count("bottom", len(layer.bottoms), cls.bottoms)
     _check_count("top", len(layer.tops), cls.tops)
     if layer.loss_weights and len(layer.loss_weights) != len(layer.tops):
@@ -159,9 +211,9 @@ def _check_count(kind: str, count: int, allowed: tuple[int, float]) -> None:
         raise LayerError(f"it has {count} {kind}s, Caffe wants {wanted}")
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, most: int = 40) -> str:
     text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def canonical_axis(axis: int, axes: int) -> int:

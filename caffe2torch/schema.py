@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+_MESSAGE, _ENUM = FieldDescriptorProto.TYPE_MESSAGE, FieldDescriptorProto.TYPE_ENUM
 DESCRIPTOR = Path(__file__).with_name("caffe.binpb")
 
 
@@ -25,6 +26,14 @@ def pool() -> DescriptorPool:
     for file in FileDescriptorSet.FromString(DESCRIPTOR.read_bytes()).file:
         own.AddSerializedFile(file.SerializeToString())
     return own
+
+
+@cache
+def types() -> dict[str, tuple[str, int]]:
+    """The messages and enums of the schema: name -> full name, and protobuf's number for messages or enums."""
+    file = message("LayerParameter").DESCRIPTOR.file
+    found = {name: (f".{each.full_name}", _MESSAGE) for name, each in file.message_types_by_name.items()}
+    return found | {name: (f".{each.full_name}", _ENUM) for name, each in file.enum_types_by_name.items()}
 
 
 @cache

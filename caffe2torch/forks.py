@@ -1,0 +1,76 @@
+"""Which forks of Caffe there are, and which fields each has that BVLC's has not: the table forks.json.
+
+Gathered from the forks' own caffe.proto files: of a field, the number that each fork gave it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from caffe2torch.errors import CaffeError
+
+TABLE = Path(__file__).with_name("forks.json")
+BVLC = "bvlc"
+
+
+@cache
+def _table() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return found
+
+
+def names() -> list[str]:
+    """The forks by the names that `--fork` takes."""
+    return [BVLC, *_table()["forks"]]
+
+
+def title(name: str) -> str:
+    """The repository of a fork: ``alexgkendall/caffe-segnet``; the name itself for a plugin's own."""
+    if name == BVLC:
+        return "BVLC/caffe"
+    found = _table()["forks"].get(name)
+    return str(found[0]) if found else name
+
+
+def titles(forks: Iterable[str]) -> str:
+    """Several repositories, for a message."""
+    return ", ".join(map(title, forks))
+
+
+def canonical(name: str, more: Iterable[str] = ()) -> str:
+    """The fork that a name, a short name or a repository means; ``more``: forks that plugins bring.
+
+    CaffeError lists the known ones.
+    """
+    known = {each: each for each in (*names(), *more)}
+    for fork, (repository, short) in _table()["forks"].items():
+        known |= {short: fork, repository.lower(): fork, repository.split()[0].lower(): fork}
+    found = known.get(name.strip().lower())
+    if found is None:
+        raise CaffeError(f"no fork {name!r} is known; known are {', '.join(sorted(set(known.values())))}")
+    return found
+
+
+def numbers(field: str, v1: bool = False) -> Mapping[str, int]:
+    """The number of a LayerParameter's (or V1LayerParameter's) field, by fork; {} if no fork is known to have it."""
+    found: Mapping[str, int] = _table()["v1_fields" if v1 else "fields"].get(field, {})
+    return found
+
+
+def v1_types() -> Mapping[str, Mapping[str, int]]:
+    """The numbers of the forks' own types of V1 layers: enum name -> fork -> number."""
+    found: Mapping[str, Mapping[str, int]] = _table()["v1_types"]
+    return found
+
+
+def who_knows(message: str, field: str) -> list[str]:
+    """The forks whose message of this name has the field, where BVLC's has not."""
+    if message == "LayerParameter":
+        return list(numbers(field))
+    if message == "V1LayerParameter":
+        return list(numbers(field, v1=True)) or list(numbers(field))
+    return list(_table()["subfields"].get(message, {}).get(field, ()))
