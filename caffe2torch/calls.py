@@ -38,7 +38,7 @@ def literal(value: Any) -> str:
     if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             return f'float("{value}")'
-        return repr(value)
+        return repr(value).replace("e+", "e")
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, tuple):

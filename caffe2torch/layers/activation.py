@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.calls import Call, Step
+from caffe2torch.calls import Call, Step, literal
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.registry import LayerError, Operation, Param, canonical_axis, layer
 
@@ -29,7 +29,7 @@ class ReLU(Operation):
 
     def torch(self) -> Step:
         if self.negative_slope:
-            return Step(f"F.leaky_relu({{0}}, {self.negative_slope!r})")
+            return Step(f"F.leaky_relu({{0}}, {literal(self.negative_slope)})")
         return Step("F.relu({0})")
 
     def onnx(self, nodes: LayerNodes) -> None:

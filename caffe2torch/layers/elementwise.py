@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.calls import Step, number
+from caffe2torch.calls import Step, literal, number
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, layer, refuse_in_place
 
@@ -77,7 +77,7 @@ class ELU(Operation):
         return cls(layer.param("elu_param").alpha)
 
     def torch(self) -> Step:
-        return Step("F.elu({0})" if self.alpha == 1 else f"F.elu({{0}}, {self.alpha!r})")
+        return Step("F.elu({0})" if self.alpha == 1 else f"F.elu({{0}}, {literal(self.alpha)})")
 
     def onnx(self, nodes: LayerNodes) -> None:
         nodes.add("Elu", nodes.inputs, nodes.outputs, alpha=self.alpha)

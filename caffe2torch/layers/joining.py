@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.calls import Step
+from caffe2torch.calls import Step, literal
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, canonical_axis, layer
 
@@ -68,7 +68,7 @@ def _weighted_sum(names: Sequence[str], factors: Sequence[float]) -> str:
     text = ""
     for name, factor in zip(names, factors, strict=True):
         size = abs(factor)
-        term = name if size == 1 else f"{size!r} * {name}"
+        term = name if size == 1 else f"{literal(size)} * {name}"
         if not text:
             text = term if factor >= 0 else f"-{term}"
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch.calls import Call, Step
+from caffe2torch.calls import Call, Step, literal
 from caffe2torch.layers.scale import add_axes
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, Param, layer
@@ -40,7 +40,7 @@ class LRN(Operation):
     def torch(self) -> Step:
         if self.within:
             window = f"F.avg_pool2d({{0}}.square(), {self.size}, stride=1, padding={self.size // 2})"
-            return Step(f"{{0}} / (1 + {self.alpha!r} * {window}) ** {self.beta!r}")
+            return Step(f"{{0}} / (1 + {literal(self.alpha)} * {window}) ** {literal(self.beta)}")
         options = {"alpha": (self.alpha, 1e-4), "beta": (self.beta, 0.75), "k": (self.k, 1.0)}
         given = {name: value for name, (value, default) in options.items() if value != default}
         return Step(module=Call("nn.LocalResponseNorm", self.size, **given))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.calls import Call, Step, same
+from caffe2torch.calls import Call, Step, literal, same
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.registry import LayerError, Operation, layer
 
@@ -120,7 +120,9 @@ class Pooling(Operation):
         if self.whole:
             return Step(module=Call(f"nn.Adaptive{'Max' if self.method == 'MAX' else 'Avg'}Pool2d", 1))
         if self._odd() and self.method == "MAX":
-            return Step(f"{{self}}(F.pad({{0}}, {self._pads_text()}, value={LOWEST!r}))", self._plain("nn.MaxPool2d"))
+            return Step(
+                f"{{self}}(F.pad({{0}}, {self._pads_text()}, value={literal(LOWEST)}))", self._plain("nn.MaxPool2d")
+            )
         if self._odd():
             return Step(module=Call("ClippedAvgPool2d", *self._window(), self.pad, self._ends()))
         name = "nn.MaxPool2d" if self.method == "MAX" else "nn.AvgPool2d"

@@ -77,7 +77,7 @@ class Drawn:
         if kind == "MVN" and len(shape) < 4:
             kind = "TanH"
         more = self.pick(IN_PLACE[kind])
-        if bottom in self.fresh and kind != "MVN" and self.draw(st.booleans()):
+        if bottom in self.fresh and kind not in ("AbsVal", "MVN") and self.draw(st.booleans()):
             self.lines.append(nets.layer(f"{kind.lower()}{len(self.lines)}", kind, [bottom], [bottom], more))
         else:
             self.add(kind, [bottom], shape, more=more)
