@@ -9,7 +9,7 @@ SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "a PNG picture",
     b"GIF8": "a GIF picture",
     b"RIFF": "a WebP picture, or other RIFF data",
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (snapshot_format: HDF5); save it with BINARYPROTO in Caffe",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
     b"PK\x03\x04": "a zip archive, as PyTorch's .pt and numpy's .npz are; unpack it if the model is inside",
     b"\x1f\x8b": "gzip data; unpack it first",
     b"BZh": "bzip2 data; unpack it first",
