@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import fields, net_message, schema, upgrade, wire
+from caffe2torch import fields, fitting, net_message, schema, upgrade, wire
 from caffe2torch.errors import WireError
 from caffe2torch.net import Blob, Net
 
 
-def read(path: Path) -> Net:
-    """The net inside a binary file, with its blobs. Raises FileError, WireError, or NetError for what Caffe refuses."""
+def read(path: Path, fork: str | None = None) -> Net:
+    """The net inside a binary file, with its blobs; ``fork``: that of Caffe whose layers are meant.
+
+    Raises FileError, WireError, or NetError for what Caffe refuses.
+    """
     from google.protobuf.message import DecodeError
 
     walk = wire.walk(path)
@@ -25,13 +29,20 @@ def read(path: Path) -> Net:
     except (DecodeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WireError(f"{path}: not a .caffemodel, or a damaged one: {reason}") from error
-    missing = message.FindInitializationErrors()
+    fits = fitting.of_net(message, str(path), fork)
+    missing = [name for name in message.FindInitializationErrors() if _layer_place(name) not in fits]
     if missing:
         raise WireError(f"{path}: the required field {missing[0]} is missing; Caffe does not read this file")
-    net = net_message.to_net(message, str(path), _blobs(message, walk))
+    net = net_message.to_net(message, str(path), _blobs(message, walk), fits)
     if not net.layers:
         raise WireError(f"{path}: no layers in it; not a .caffemodel that holds a net")
     return replace(net, weights_path=str(path), stored_form=True)
+
+
+def _layer_place(name: str) -> int | None:
+    """Of ``layer[3].clip_param.min`` the 3; None outside of layers."""
+    found = re.match(r"layers?\[(\d+)\]", name)
+    return int(found[1]) if found else None
 
 
 def _blobs(message: Any, walk: wire.Walk) -> list[tuple[Blob, ...]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from caffe2torch import forks
 from caffe2torch.errors import Problem
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation
 
+_LAYER = "LayerParameter"
 MOST_AXES, MOST_NUMBERS = 32, (1 << 31) - 1  # of a blob in Caffe
 
 
@@ -34,7 +36,8 @@ def check_size(what: str, shape: Shape) -> None:
 def no_converter(layer: Layer) -> Problem:
     """What is to be said of a layer whose type is not supported."""
     if layer.type:
-        return Problem(layer.name, layer.type, "no converter")
+        known = next((titles for name in layer.unknown if (titles := forks.titles(forks.who_knows(_LAYER, name)))), "")
+        return Problem(layer.name, layer.type, f"no converter (a layer of {known})" if known else "no converter")
     found = next((each for each in layer.unknown if each.startswith("type=")), "")
     return Problem(layer.name, found or "no type", "Caffe knows no such layer type")
 

@@ -74,3 +74,17 @@ def who_knows(message: str, field: str) -> list[str]:
     if message == "V1LayerParameter":
         return list(numbers(field, v1=True)) or list(numbers(field))
     return list(_table()["subfields"].get(message, {}).get(field, ()))
+
+
+def harmless(message: str, field: str) -> bool:
+    """Whether a fork's field of a message changes nothing that a net computes at inference, such as an engine."""
+    found: Mapping[str, list[str]] = _table()["harmless"]
+    return field in found["*"] or field in found.get(message, ())
+
+
+def fields_of_number(number: int) -> dict[str, list[str]]:
+    """The fields that forks gave a number of LayerParameter: field -> forks."""
+    found: dict[str, list[str]] = {}
+    for field, by_fork in _table()["fields"].items():
+        found |= {field: having} if (having := [fork for fork, given in by_fork.items() if given == number]) else {}
+    return found

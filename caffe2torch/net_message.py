@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from caffe2torch import fields, upgrade
 from caffe2torch.errors import TextError
-from caffe2torch.net import Blob, Input, Layer, Net, ParamSpec, Rule, Shape
+from caffe2torch.fitting import Fit
+from caffe2torch.net import Blob, Input, Layer, Net, ParamSpec, ReadAs, Rule, Shape
 
 Blobs = tuple[Blob, ...]
 _NAMED = 4  # unknown fields in a note, at most
 
 
-def to_net(message: Any, path: str, blobs: Sequence[Blobs] | None = None) -> Net:
-    """The whole net. ``blobs``: of each layer of a binary file; None: those that the text itself holds.
+def to_net(message: Any, path: str, blobs: Sequence[Blobs] | None = None, fits: Mapping[int, Fit] | None = None) -> Net:
+    """The whole net. ``blobs``: of each layer of a binary file; None: those that the text itself holds. ``fits``: how
+    layers are to be read whose type a fork of Caffe has.
 
     Raises NetError for what Caffe's upgrade of old nets refuses, TextError for inputs without a shape each.
     """
-    entries, notes = upgrade.upgrade(message, path)
+    entries, notes = upgrade.upgrade(message, path, fits)
     folder = os.path.dirname(path)
     layers = tuple(_layer(entry, None if blobs is None else blobs[entry.place], folder) for entry in entries)
     inputs, more = _inputs(message, path)
     odd = [layer for layer in layers if layer.unknown]
-    if odd:
+    if odd and blobs is None:
+        more.append(f"fields of Caffe's forks passed over: {_told(odd)}")
+    elif odd:
         more.append(
             f"{len(odd)} layers hold fields that Caffe does not know, first {odd[0].name}: "
             f"{', '.join(odd[0].unknown[:_NAMED])}; passed over, as Caffe does"
         )
     return Net(fields.plain_text(message.name), inputs, layers, path, notes=(*notes, *more))
+
+
+def _told(odd: Sequence[Layer]) -> str:
+    """``data (AnnotatedData): annotated_data_param; …``"""
+    told = [f"{layer.name} ({layer.type}): {', '.join(layer.unknown)}" for layer in odd[:_NAMED]]
+    return "; ".join(told) + (f"; and in {len(odd) - _NAMED} layers more" if len(odd) > _NAMED else "")
 
 
 def stages(message: Any) -> tuple[str, ...]:
@@ -60,12 +70,13 @@ def _inputs(message: Any, path: str) -> tuple[tuple[Input, ...], list[str]]:
 
 def _layer(entry: upgrade.Entry, blobs: Blobs | None, folder: str) -> Layer:
     known = entry.fields
+    readings = tuple(ReadAs(forks, _params(read)) for forks, read in entry.readings)
     return Layer(
         name=known.name,
-        type=known.type,
+        type=_type(known),
         bottoms=known.bottom,
         tops=known.top,
-        params={name: value for name, value in known.items() if name.endswith("_param")},
+        params=readings[0].params if readings else _params(known),
         specs=tuple(_spec(spec) for spec in known.param),
         include=tuple(_rule(rule) for rule in known.include),
         exclude=tuple(_rule(rule) for rule in known.exclude),
@@ -75,7 +86,22 @@ def _layer(entry: upgrade.Entry, blobs: Blobs | None, folder: str) -> Layer:
         blobs=blobs if blobs is not None else tuple(_inline(blob) for blob in known.blobs) or None,
         unknown=entry.unknown,
         folder=folder,
+        fork=tuple(dict.fromkeys(fork for reading in readings for fork in reading.forks)),
+        readings=readings,
+        misread=entry.misread,
     )
+
+
+def _params(known: fields.Fields) -> dict[str, fields.Fields]:
+    return {name: value for name, value in known.items() if name.endswith("_param")}
+
+
+def _type(known: fields.Fields) -> str:
+    """The type by which a layer is looked up: of layers written in Python, with their module and class."""
+    if known.type != "Python":
+        return str(known.type)
+    python = known.get("python_param", {})
+    return ":".join(["Python", ".".join(filter(None, (python.get("module"), python.get("layer"))))]).rstrip(":")
 
 
 def _spec(spec: fields.Fields) -> ParamSpec:

@@ -1,21 +1,39 @@
 """Protobuf's text format as Caffe reads it: the grammar of C++'s TextFormat, which is stricter than Python's.
 
 A field given twice, an unknown field, a number out of range, a wrong escape or a required field left out is an error,
-and says at which line.
+and says at which line. The layers of Caffe's forks are read as their readings say (readings.py); what a fork's field
+cannot change, as in data layers and losses, is passed over and told.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field as make
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from caffe2torch import schema
+from caffe2torch import forks, registry, schema
 from caffe2torch.errors import FileError, TextError
 from caffe2torch.fields import is_repeated, plain_text
+from caffe2torch.fitting import Fit, Way, meant
+from caffe2torch.readings import V1, Candidate, candidates
 from caffe2torch.tokens import Tokens
+from caffe2torch.upgrade import type_name
 
+_LAYERS = ("caffe.LayerParameter", "caffe.V1LayerParameter")
+_WHOLE = ("NetParameter", "LayerParameter", "V1LayerParameter")
 _TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
+
+
+@dataclass
+class Text:
+    """A text file's message, how its layers may be read where a fork has their type, and what was passed over."""
+
+    message: Any
+    fits: dict[int, Fit] = make(default_factory=dict)
+    passed: list[str] = make(default_factory=list)  # outside of layers
 
 
 def read(path: Path, kind: str = "NetParameter") -> Any:
@@ -23,32 +41,51 @@ def read(path: Path, kind: str = "NetParameter") -> Any:
 
     FileError if the file cannot be read; TextError, with line and column, for what Caffe would not read.
     """
+    return parse(_bytes(path), str(path), kind)
+
+
+def read_net(path: Path, fork: str | None = None) -> Text:
+    """As ``read``, of a net with layers of Caffe's forks; ``fork``: the one whose reading is meant."""
+    return _parse(_bytes(path), str(path), "NetParameter", fork)
+
+
+def parse(raw: bytes, where: str, kind: str = "NetParameter") -> Any:
+    """As ``read``, of a file's content; ``where`` names it in errors."""
+    return _parse(raw, where, kind).message
+
+
+def _bytes(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
     if b"\0" in raw:
         raise TextError(f"{path}: not text; a prototxt was expected. Is it a .caffemodel?")
-    return parse(raw, str(path), kind)
+    return raw
 
 
-def parse(raw: bytes, where: str, kind: str = "NetParameter") -> Any:
-    """As ``read``, of a file's content; ``where`` names it in errors."""
-    message: Any = schema.message(kind)()
-    reader = _Reader(Tokens(raw, where))
+def _parse(raw: bytes, where: str, kind: str, fork: str | None = None) -> Text:
+    text = Text(schema.message(kind)())
+    reader = _Reader(Tokens(raw, where), text, fork)
     while reader.tokens.token.kind != "end":
-        reader.field(message)
+        reader.field(text.message)
+    _complete(text.message, where)
+    return text
+
+
+def _complete(message: Any, where: str) -> None:
     missing = message.FindInitializationErrors()
     if missing:
         raise TextError(f"{where}: not what Caffe can read: the required field {missing[0]} is missing")
-    return message
 
 
 class _Reader:
     """Fills messages from tokens."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: Tokens, text: Text, fork: str | None) -> None:
+        self.tokens, self.text, self.fork = tokens, text, fork
+        self.kind = ""  # the type of the layer that is being read
+        self.passed = text.passed
 
     def field(self, message: Any) -> None:
         """One ``name: value``, ``name { }`` or ``name: [ ]``, with the comma or semicolon behind it."""
@@ -58,7 +95,8 @@ class _Reader:
             tokens.fail(f"the name of a field was expected, not {tokens.seen()}")
         field = message.DESCRIPTOR.fields_by_name.get(name)
         if field is None:
-            tokens.fail(_no_field(message.DESCRIPTOR, name))
+            self._pass_over(message.DESCRIPTOR, name)
+            return
         repeated = is_repeated(field)
         if not repeated and message.HasField(name):
             tokens.fail(f"{name} is given twice in one {message.DESCRIPTOR.name}; keep one of the two")
@@ -85,11 +123,105 @@ class _Reader:
         if field.message_type is not None:
             inner = holder.add() if is_repeated(field) else holder
             inner.SetInParent()
-            self._message(inner)
+            if field.message_type.full_name in _LAYERS:
+                self._layer(inner, (len(holder) - 1) if message is self.text.message else None)
+            else:
+                self._message(inner)
         elif is_repeated(field):
             holder.append(self._scalar(field))
         else:
             setattr(message, field.name, self._scalar(field))
+
+    def _layer(self, message: Any, place: int | None) -> None:
+        """A layer by the readings of its type; ``message`` gets what BVLC's schema has of it."""
+        tokens = self.tokens
+        start, generation = tokens.mark(), message.DESCRIPTOR.name
+        self.kind = self._type_ahead(generation)
+        self.passed, before = [], self.passed
+        ways = self._ways(message, start)
+        if place is not None and (ways or self.passed):
+            self.text.fits[place] = Fit(tuple(ways), passed=tuple(dict.fromkeys(self.passed)))
+        self.kind, self.passed = "", before
+
+    def _ways(self, message: Any, start: Any) -> list[Way]:
+        ways: list[Way] = []
+        faults: list[tuple[int, TextError]] = []
+        seen: dict[Any, int | None] = {}  # messages that were tried, and the way that came of them
+        for candidate in meant(_candidates(self.kind, message.DESCRIPTOR), self.fork):
+            lines = tuple((name, line) for name, (_, line) in candidate.fields.items())
+            if lines in seen:  # forks that differ in numbers only, which texts have not
+                place = seen[lines]
+                if place is not None:
+                    ways[place] = Way(ways[place].forks + candidate.forks, ways[place].message)
+                continue
+            seen[lines] = None
+            self.tokens.back(start)
+            read = candidate.message(message.DESCRIPTOR.name)()
+            try:
+                self._message(read)
+                _complete(read, self.tokens.where)
+            except TextError as error:
+                faults.append((self.tokens.token.start, error))
+                continue
+            seen[lines] = len(ways)
+            ways.append(Way(candidate.forks, read))
+            end = self.tokens.mark()
+            if forks.BVLC in candidate.forks:
+                break
+        if not ways and faults:
+            raise max(faults, key=lambda fault: fault[0])[1]
+        if not ways:
+            self._message(message)
+            return []
+        self.tokens.back(end)
+        common = type(ways[0].message).FromString(ways[0].message.SerializePartialToString())
+        for field in common.DESCRIPTOR.fields:
+            known = message.DESCRIPTOR.fields_by_name.get(field.name)
+            if known is None or known.number != field.number or known.message_type is not field.message_type:
+                common.ClearField(field.name)
+        message.MergeFromString(common.SerializePartialToString())
+        return ways
+
+    def _type_ahead(self, generation: str) -> str:
+        """The type of the layer whose block begins here, as today's files name it; "" if it has none."""
+        tokens, start = self.tokens, self.tokens.mark()
+        found, depth = "", 0
+        with suppress(TextError):  # what cannot be read is told when it is read in earnest
+            while tokens.token.kind != "end":
+                token = tokens.take()
+                depth += (token.text in ("{", "<")) - (token.text in ("}", ">"))
+                if depth == 0:
+                    break
+                if depth == 1 and token.text == "type" and tokens.found(":"):
+                    found = self._type_name(generation)
+                    break
+        tokens.back(start)
+        return found
+
+    def _type_name(self, generation: str) -> str:
+        token = self.tokens.token
+        if generation == "LayerParameter":
+            return plain_text(self.tokens.string())
+        if token.kind == "integer":
+            names = schema.message(generation).DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
+            return type_name(names[int(token.text, 0)].name) if int(token.text, 0) in names else ""
+        return type_name(token.text)
+
+    def _pass_over(self, descriptor: Any, name: str) -> None:
+        """Skip a field that the schema does not know, if nothing depends on it; TextError otherwise."""
+        near = get_close_matches(name, [field.name for field in descriptor.fields], 1, cutoff=0.85)
+        known = forks.who_knows(descriptor.name, name)
+        if not (forks.harmless(descriptor.name, name) or (self._unused(descriptor) and (known or not near))):
+            self.tokens.fail(_no_field(descriptor, name, self.kind, near, known))
+        inside = "" if descriptor.name in _WHOLE else f"{descriptor.name}."
+        self.passed.append(inside + name)
+        self.tokens.take()
+        self.tokens.skip_value()
+        self.tokens.found(";", ",")
+
+    def _unused(self, descriptor: Any) -> bool:
+        """Whether inference does not depend on a message of the present layer: it serves training, or brings data."""
+        return descriptor.name == "TransformationParameter" or (self.kind != "" and not registry.infers(self.kind))
 
     def _message(self, message: Any) -> None:
         tokens, start = self.tokens, self.tokens.token.start
@@ -156,11 +288,27 @@ class _Reader:
         return number
 
 
-def _no_field(descriptor: Any, name: str) -> str:
-    near = get_close_matches(name, [field.name for field in descriptor.fields], 1, cutoff=0.85)
+def _candidates(kind: str, descriptor: Any) -> tuple[Candidate, ...]:
+    """The ways to read a layer; of a V1 type that only forks have, one at least."""
+    registry.find(kind)  # the types of all families are declared from here on
+    found = candidates(kind)
+    if not found and descriptor.name == V1 and any(type_name(name) == kind for name in forks.v1_types()):
+        return (Candidate(kind, (), {}, frozenset()),)
+    return found
+
+
+def _no_field(descriptor: Any, name: str, kind: str, near: list[str], known: list[str]) -> str:
+    """Why a field cannot be read: a slip of the pen, a fork's field where it has none, or nobody's."""
+    said = f"{descriptor.name} has no field {name!r}"
     if near:
-        return f"{descriptor.name} has no field {name!r}; did you mean {near[0]}?"
+        return f"{said}; did you mean {near[0]}?"
+    where = f" on a layer of type {kind}" if kind else ""
+    if known:
+        return (
+            f"{said} in BVLC's Caffe; it is known by {forks.titles(known)}, but not understood{where}: "
+            "leave it out if the layer computes the same without it"
+        )
     return (
-        f"{descriptor.name} has no field {name!r}; it may be a field of one of Caffe's forks: "
+        f"{said}{where}; it may be a field of one of Caffe's forks: "
         "leave it out if the layer computes the same without it"
     )

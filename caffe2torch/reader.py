@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from caffe2torch import binary, hdf5, net_message, phases, prototxt, sharing
+from caffe2torch import binary, forks, hdf5, net_message, phases, prototxt, readings, registry, sharing
 from caffe2torch.errors import CaffeError, FileError
 from caffe2torch.net import Blob, Layer, Net
 
@@ -24,33 +24,39 @@ def load_net(
     phase: str = "TEST",
     stages: Sequence[str] = (),
     level: int = 0,
+    fork: str | None = None,
 ) -> Net:
     """Read a net without reading a tensor.
 
     With a prototxt, its net is taken as Caffe would run it in ``phase`` (and stages, level), and the weights of the
     caffemodel (protobuf or HDF5) are joined to it by layer name. Without one, the net inside the caffemodel is taken
-    in its deploy form: data layers are inputs, and stored phases do not count. Raises CaffeError (FileError,
-    TextError, WireError, NetError) naming file and place.
+    in its deploy form: data layers are inputs, and stored phases do not count. ``fork``: the fork of Caffe whose
+    meaning counts where several have a layer of the same type. Raises CaffeError (FileError, TextError, WireError,
+    NetError) naming file and place.
     """
     if caffemodel is None and prototxt is None:
         raise CaffeError("nothing to read: give a caffemodel, a prototxt or both")
+    registry.find("")  # the types of all families are known, and the forks they read
+    fork = None if fork is None else forks.canonical(fork, readings.fork_names())
     weights = None if caffemodel is None else Path(caffemodel)
     if prototxt is None:
         assert weights is not None
         if hdf5.is_hdf5(weights):
             raise FileError(f"{weights}: HDF5 holds weights only, no net; give its prototxt too (--prototxt)")
-        return phases.deploy(sharing.share(phases.stored(binary.read(weights))))
-    net = _from_text(Path(prototxt), phase, tuple(stages), level)
+        return phases.deploy(sharing.share(phases.stored(binary.read(weights, fork))))
+    net = _from_text(Path(prototxt), phase, tuple(stages), level, fork)
     if weights is None:
         return phases.deploy(sharing.share(net))
     joined = _with_hdf5 if hdf5.is_hdf5(weights) else _with_caffemodel
     return phases.deploy(replace(joined(net, weights), weights_path=str(weights)))
 
 
-def _from_text(path: Path, phase: str, stages: tuple[str, ...], level: int) -> Net:
-    message = prototxt.read(path)
-    net = net_message.to_net(message, str(path))
-    return phases.select(net, phase, stages + net_message.stages(message), level)
+def _from_text(path: Path, phase: str, stages: tuple[str, ...], level: int, fork: str | None) -> Net:
+    text = prototxt.read_net(path, fork)
+    net = net_message.to_net(text.message, str(path), fits=text.fits)
+    if text.passed:
+        net = net.with_notes(f"fields of Caffe's forks passed over: {', '.join(text.passed)}")
+    return phases.select(net, phase, stages + net_message.stages(text.message), level)
 
 
 def _with_caffemodel(net: Net, path: Path) -> Net:

@@ -129,6 +129,12 @@ def find(type_name: str) -> type[Operation] | None:
     return _all().get(type_name)
 
 
+def infers(type_name: str) -> bool:
+    """Whether a net computes something with layers of a type: they bring no data, serve no loss, and are known."""
+    cls = find(type_name)
+    return type_name == "Input" or (cls is not None and not cls.loss and not type_name.endswith("Loss"))
+
+
 def operations() -> Iterator[tuple[str, type[Operation]]]:
     """All layer types with their classes, sorted by family, then type."""
     return iter(sorted(_all().items(), key=lambda item: (item[1].family, item[0])))

@@ -36,9 +36,17 @@ class Tokens:
     """A text's tokens: ``token`` is the next one. Bytes stand for themselves, as characters below 256."""
 
     def __init__(self, raw: bytes, where: str) -> None:
-        self._text, self._where = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1"), where
+        self._text, self.where = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1"), where
         self._end = 0
         self.token = self._next()
+
+    def mark(self) -> tuple[Token, int]:
+        """The present place, for ``back``."""
+        return self.token, self._end
+
+    def back(self, mark: tuple[Token, int]) -> None:
+        """Go (back) to a place."""
+        self.token, self._end = mark
 
     def take(self) -> Token:
         """The next token, which is then done with."""
@@ -69,12 +77,25 @@ class Tokens:
             self.take()
         return "".join(parts).encode("latin-1")
 
+    def skip_value(self) -> None:
+        """Pass over a field's value behind its name, whatever it is."""
+        self.found(":")
+        depth = 0
+        while True:
+            if self.token.kind == "end":
+                self.fail("a value was expected, or a closing brace")
+            token = self.take()
+            symbol = token.text if token.kind == "symbol" else ""
+            depth += (symbol in ("{", "<", "[")) - (symbol in ("}", ">", "]"))
+            if depth <= 0 and symbol != "-" and not (token.kind == "string" and self.token.kind == "string"):
+                return
+
     def fail(self, reason: str, at: int | None = None) -> NoReturn:
         """TextError with file, line and column, of the next token unless said otherwise."""
         start = self.token.start if at is None else at
         line = self._text.count("\n", 0, start) + 1
         column = start - self._text.rfind("\n", 0, start)
-        raise TextError(f"{self._where}:{line}:{column}: not what Caffe can read: {reason}")
+        raise TextError(f"{self.where}:{line}:{column}: not what Caffe can read: {reason}")
 
     def _next(self) -> Token:
         while self._end < len(self._text):

@@ -5,25 +5,32 @@ The rules are those of Caffe's own upgrade_proto.cpp, told in our words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caffe2torch import fields, upgrade_v0
 from caffe2torch.errors import NetError
 from caffe2torch.net import Fields
 
+if TYPE_CHECKING:
+    from caffe2torch.fitting import Fit
+
 # Enum names whose type is not just the same words without underscores.
 _TYPE_NAMES = {
     "ABSVAL": "AbsVal",
     "ARGMAX": "ArgMax",
+    "BN": "BN",
     "BNLL": "BNLL",
+    "FocalLoss": "FocalLoss",
     "HDF5_DATA": "HDF5Data",
     "HDF5_OUTPUT": "HDF5Output",
     "LRN": "LRN",
     "MVN": "MVN",
     "NONE": "",
     "RELU": "ReLU",
+    "RELU6": "ReLU6",
+    "ROIPOOLING": "ROIPooling",
     "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
@@ -47,6 +54,8 @@ class Entry:
     fields: Fields
     place: int  # among the file's ``layer`` or ``layers``
     unknown: tuple[str, ...] = ()
+    readings: tuple[tuple[tuple[str, ...], Fields], ...] = ()  # by the forks that read it so; ``fields`` is the first's
+    misread: str = ""
 
 
 def type_name(enum_name: str) -> str:
@@ -62,8 +71,10 @@ def generation(net: Any) -> int:
     return 0 if any(layer.HasField("layer") for layer in net.layers) else 1
 
 
-def upgrade(net: Any, where: str) -> tuple[list[Entry], list[str]]:
+def upgrade(net: Any, where: str, fits: Mapping[int, Fit] | None = None) -> tuple[list[Entry], list[str]]:
     """The layers of a NetParameter of any generation, in file order, and what was passed over on the way.
+
+    ``fits``: how those by whose place there is one are to be read, where a fork of Caffe has their type.
 
     Raises NetError for a net that mixes generations, and for a V0 net that Caffe cannot upgrade.
     """
@@ -72,16 +83,27 @@ def upgrade(net: Any, where: str) -> tuple[list[Entry], list[str]]:
             f"{where}: the net has both `layer` and `layers` entries; Caffe refuses to guess which are meant. "
             "Keep one of the two."
         )
-    entries = [
-        Entry(fields.from_message(layer), place, fields.unknown(layer))
-        for place, layer in enumerate(net.layers or net.layer)
-    ]
+    entries = [_entry(layer, place, (fits or {}).get(place)) for place, layer in enumerate(net.layers or net.layer)]
     notes: list[str] = []
     if generation(net) == 0:
         entries, notes = _from_v0(entries, [fields.plain_text(name) for name in net.input], where)
     if net.layers:
-        entries = [replace(entry, fields=_from_v1(entry.fields)) for entry in entries]
-    return [replace(entry, fields=_batch_norm(entry.fields)) for entry in entries], notes
+        entries = [_each(entry, _from_v1) for entry in entries]
+    return [_each(entry, _batch_norm) for entry in entries], notes
+
+
+def _entry(layer: Any, place: int, fit: Fit | None) -> Entry:
+    if fit is None or not fit.ways:
+        unknown = (*fields.unknown(layer), *(fit.passed if fit else ()))
+        return Entry(fields.from_message(layer), place, unknown, misread=fit.misread if fit else "")
+    readings = tuple((way.forks, fields.from_message(way.message)) for way in fit.ways)
+    unknown = (*fields.unknown(fit.ways[0].message), *fit.passed)
+    return Entry(readings[0][1], place, unknown, readings, fit.misread)
+
+
+def _each(entry: Entry, change: Callable[[Fields], Fields]) -> Entry:
+    readings = tuple((forks, change(read)) for forks, read in entry.readings)
+    return replace(entry, fields=readings[0][1] if readings else change(entry.fields), readings=readings)
 
 
 def _from_v0(entries: Sequence[Entry], inputs: Sequence[str], where: str) -> tuple[list[Entry], list[str]]:

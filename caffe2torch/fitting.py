@@ -1,0 +1,167 @@
+"""Which forks' readings fit a layer out of a binary file: its fields' numbers and shapes decide.
+
+Text has names, so there it is enough that a reading's message takes all of them (prototxt.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from caffe2torch import fields, forks
+from caffe2torch.errors import NetError
+from caffe2torch.readings import V1, Candidate, candidates
+from caffe2torch.upgrade import type_name
+
+_COMMON = frozenset({"transform_param", "loss_param"})
+
+
+@dataclass(frozen=True)
+class Way:
+    """A layer as one fork or several would read it: a LayerParameter, or V1LayerParameter, with their fields."""
+
+    forks: tuple[str, ...]
+    message: Any
+
+
+@dataclass(frozen=True)
+class Fit:
+    """All ways to read one layer; ``misread`` says why there is none."""
+
+    ways: tuple[Way, ...] = ()
+    misread: str = ""
+    passed: tuple[str, ...] = ()  # fields of a text that were passed over
+
+
+@dataclass(frozen=True)
+class _Judged:
+    candidate: Candidate
+    message: Any
+    unknown: tuple[str, ...]
+    foreign: int  # messages of other layer types
+
+    @property
+    def own(self) -> bool:
+        """Whether a field of the fork's is there."""
+        return any(self.message.HasField(name) for name in self.candidate.fields)
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """What lies in the fork's fields and it does not know."""
+        return tuple(name for name in self.unknown if name.split(".")[0] in self.candidate.fields and "=" not in name)
+
+
+def meant(found: Sequence[Candidate], fork: str | None) -> tuple[Candidate, ...]:
+    """The candidates of a fork that was asked for; all of them where it has no say in the matter."""
+    asked = tuple(each for each in found if fork in each.forks)
+    return asked or tuple(found)
+
+
+def of_net(net: Any, where: str, fork: str | None = None) -> dict[int, Fit]:
+    """How the layers of a binary NetParameter are to be read, by place, for the types that a fork has.
+
+    NetError where two forks have different V1 types of one number, and the layers do not tell which they are.
+    """
+    found = {} if net.layer else _v1_types(net.layers, where, fork)
+    for place, layer in enumerate(net.layer or net.layers):
+        kind = layer.type if net.layer else type_name(_enum_name(layer))
+        declared = candidates(fields.plain_text(kind))
+        if declared and place not in found:
+            generation = "LayerParameter" if net.layer else V1
+            forced = any(fork in each.forks for each in declared)
+            found[place] = fit(layer, meant(declared, fork), generation, forced)
+    return found
+
+
+def fit(layer: Any, declared: Sequence[Candidate], generation: str = "LayerParameter", forced: bool = False) -> Fit:
+    """Judge a layer's message by every candidate. ``forced``: the user named the fork, so nothing is refused."""
+    content = layer.SerializePartialToString()
+    judged = [each for each in (_judge(candidate, content, generation) for candidate in declared) if each is not None]
+    if not judged:
+        return Fit(misread=f"no fork's fields fit what the file has for it; known are {_who(declared)}")
+    least = min((len(each.unknown), each.foreign) for each in judged)
+    best = [each for each in judged if (len(each.unknown), each.foreign) == least]
+    if forks.BVLC in best[0].candidate.forks:
+        best = best[:1]
+    ways = tuple(Way(each.candidate.forks, each.message) for each in best)
+    return Fit(ways, "" if forced else _misread(best))
+
+
+def _judge(candidate: Candidate, content: bytes, generation: str) -> _Judged | None:
+    message = candidate.message(generation)()
+    try:
+        message.ParseFromString(content)
+    except (DecodeError, ValueError):
+        return None
+    if message.FindInitializationErrors():
+        return None
+    unknown = tuple(name for name in fields.unknown(message) if not name.startswith("blobs."))
+    own = candidate.own | candidate.fields.keys() | _COMMON
+    present = {field.name for field, _ in message.ListFields() if field.name.endswith("_param")}
+    return _Judged(candidate, message, unknown, len(present - own))
+
+
+def _misread(best: Sequence[_Judged]) -> str:
+    """Why even the best readings are none: a field of a variant that nobody described, instead of their own."""
+    first = best[0]
+    if forks.BVLC in first.candidate.forks:
+        return ""
+    who = _who([each.candidate for each in best])
+    if first.inner:
+        return f"its {first.inner[0]} is a field that {who} does not have; --fork NAME reads it nevertheless"
+    strange = [int(name) for name in first.unknown if name.isdigit() and not _harmless(int(name))]
+    if strange and not any(each.own for each in best):
+        known = "; ".join(f"{name} in {forks.titles(of)}" for name, of in forks.fields_of_number(strange[0]).items())
+        return (
+            f"it has a field {strange[0]}, which no fork known to have this layer gave it "
+            f"({known or 'no fork is known to use the number'}); --fork NAME reads it without that field"
+        )
+    return ""
+
+
+def _harmless(number: int) -> bool:
+    return any(forks.harmless("LayerParameter", name) for name in forks.fields_of_number(number))
+
+
+def _who(found: Sequence[Candidate]) -> str:
+    return ", ".join(dict.fromkeys(forks.title(fork) for each in found for fork in each.forks)) or found[0].type
+
+
+def _enum_name(layer: Any) -> str:
+    value = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number.get(layer.type)
+    return str(value.name) if value is not None and layer.HasField("type") else "NONE"
+
+
+def _v1_types(layers: Any, where: str, asked: str | None) -> dict[int, Fit]:
+    """The V1 layers whose type BVLC does not know: the whole file is one fork's, the one that fits all of them."""
+    numbers: dict[int, int] = {}
+    for place, layer in enumerate(layers):
+        strange = next((name for name in fields.unknown(layer) if re.fullmatch(r"type=\d+", name)), "")
+        numbers |= {place: int(strange.removeprefix("type="))} if strange else {}
+    if not numbers:
+        return {}
+    by_fork: dict[str, dict[int, str]] = {}
+    for name, given in forks.v1_types().items():
+        for fork, number in given.items():
+            by_fork.setdefault(fork, {})[number] = name
+    fits: dict[str, dict[int, Fit]] = {}
+    for fork, names in by_fork.items():
+        if set(numbers.values()) <= names.keys() and asked in (None, fork):
+            found = {place: _v1_fit(layers[place], fork, type_name(names[number])) for place, number in numbers.items()}
+            if all(each.ways and not each.misread for each in found.values()):
+                fits[fork] = found
+    if len({tuple(by_fork[fork][number] for number in numbers.values()) for fork in fits}) > 1:
+        raise NetError(
+            f"{where}: layer {layers[next(iter(numbers))].name!r} and others have types by numbers that mean "
+            f"different layers in {forks.titles(fits)}; say which is meant: --fork {next(iter(fits))}"
+        )
+    return next(iter(fits.values()), {})
+
+
+def _v1_fit(layer: Any, fork: str, kind: str) -> Fit:
+    declared = [each for each in candidates(kind) if fork in each.forks]
+    return fit(layer, declared or [Candidate(kind, (fork,), {}, frozenset())], V1)
