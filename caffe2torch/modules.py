@@ -476,9 +476,7 @@ class MeanVarianceNorm(nn.Module):
     Gives 4 axes: 1s behind those of the input.
     """
 
-    def __init__(
-        self, across: bool = False, variance: bool = True, eps: float = 1e-9
-    ) -> None:
+    def __init__(self, across: bool = False, variance: bool = True, eps: float = 1e-9) -> None:
         super().__init__()
         self.axes = (1, 2, 3) if across else (2, 3)
         self.variance = variance
@@ -490,3 +488,185 @@ class MeanVarianceNorm(nn.Module):
         if not self.variance:
             return centred
         return centred / (x.std(self.axes, correction=0, keepdim=True) + self.eps)
+
+
+def unpool(x: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    """Each number of x at its place, row * width + column, in a map of `size`.
+
+    0 elsewhere; of numbers with one place the last stays.
+    """
+    zeros = x.new_zeros(*x.shape[:2], size[0] * size[1])
+    places = places.long().flatten(2)
+    return zeros.scatter(2, places, x.flatten(2)).unflatten(2, size)
+
+
+def unpool_corners(x: Tensor, stride: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Each number of x in the first place of its window in a map of `size`."""
+    rows, columns = (
+        (torch.arange(count, device=x.device) * step).clamp(max=most - 1)
+        for count, step, most in zip(x.shape[2:], stride, size, strict=True)
+    )
+    return unpool(x, (rows[:, None] * size[1] + columns).expand(x.shape), size)
+
+
+def spread(
+    x: Tensor,
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    size: tuple[int, int],
+    average: bool = False,
+) -> Tensor:
+    """Each number of x, or its share if `average`, added to its window of the result.
+
+    The result is cut, or filled with zeros, to `size`.
+    """
+    channels = x.shape[1]
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    windows = x.new_ones(channels, 1, *kernel)
+    if average:
+        inside = F.pad(x.new_ones(1, 1, *size), (0, kernel[1], 0, kernel[0]))
+        inside = F.conv2d(inside, windows[:1], stride=stride)
+        x = x / inside[:, :, : x.shape[2], : x.shape[3]]
+    y = F.conv_transpose2d(x, windows, stride=stride, groups=channels)
+    return F.pad(y, (0, size[1] - y.shape[3], 0, size[0] - y.shape[2]))
+
+
+def divided(x: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
+    """x / norm, and the norm."""
+    return x / norm, norm
+
+
+class Normalize(nn.Module):
+    """weight * x / sqrt(sum x² + eps), over all axes but the first, or `across` none.
+
+    `channels`: how many have a weight of their own; 0: one weight for all.
+    """
+
+    def __init__(self, channels: int, across: bool = True, eps: float = 1e-10) -> None:
+        super().__init__()
+        self.across = across
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones((channels,) if channels else ()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = tuple(range(1, x.ndim)) if self.across else (1,)
+        norm = (x.square().sum(axes, keepdim=True) + self.eps).sqrt()
+        return x / norm * self.weight.reshape((-1,) + (1,) * (x.ndim - 2))
+
+
+def overlaps(box: Tensor, others: Tensor, pixel: float = 0.0) -> Tensor:
+    """Intersection over union of a box with others (n, 4), given by their corners.
+
+    `pixel`: 1 where the last pixel belongs to a box.
+    """
+    low, high = others.split(2, dim=1)
+    sides = torch.minimum(box[2:], high) - torch.maximum(box[:2], low)
+    common = (sides + pixel).prod(1).where((sides >= 0).all(1), 0)
+    own = (box[2:] - box[:2] + pixel).clamp(min=0).prod()
+    areas = (high - low + pixel).clamp(min=0).prod(1)
+    return (common / (own + areas - common)).where(common > 0, 0)
+
+
+def suppress(
+    boxes: Tensor,
+    overlap: float,
+    eta: float = 1.0,
+    pixel: float = 0.0,
+    most: int | None = None,
+) -> Tensor:
+    """Which boxes (n, 4), the best first, stay: those that no kept one overlaps more.
+
+    With each kept box `overlap` shrinks by `eta`, as long as it is above a half.
+    """
+    worst = boxes.new_zeros(len(boxes))
+    kept: list[int] = []
+    place = 0
+    while len(kept) != most:
+        free = (worst[place:] <= overlap).nonzero()
+        if not len(free):
+            break
+        place += int(free[0])
+        kept.append(place)
+        worst = torch.maximum(worst, overlaps(boxes[place], boxes, pixel))
+        place += 1
+        if overlap > 0.5:
+            overlap *= eta
+    return torch.tensor(kept, dtype=torch.long, device=boxes.device)
+
+
+class DetectionOutput(nn.Module):
+    """What SSD finds: rows (image, label, score, x1, y1, x2, y2) as (1, 1, rows, 7).
+
+    They stand by image, label and falling score. Of a class the `top_k` best above
+    `threshold` take part in suppression; of an image the `keep` best remain.
+    `shared`: one box for all classes. `encoded`: variances are in the locations.
+    Where nothing is found, there is a row (i, -1, -1, -1, -1, -1, -1) for each image.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        code: str = "CORNER",
+        shared: bool = True,
+        background: int = 0,
+        encoded: bool = False,
+        threshold: float | None = None,
+        overlap: float = 0.3,
+        eta: float = 1.0,
+        top_k: int | None = None,
+        keep: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.classes = classes
+        self.code = code
+        self.shared = shared
+        self.labels = [label for label in range(classes) if label != background]
+        self.encoded = encoded
+        self.threshold = threshold
+        self.overlap = overlap
+        self.eta = eta
+        self.top_k = top_k
+        self.keep = keep
+
+    def forward(self, location: Tensor, score: Tensor, prior: Tensor) -> Tensor:
+        images = len(score)
+        prior = prior.reshape(2, -1, 1, 4)
+        classes = 1 if self.shared else self.classes
+        boxes = self.decode(location.reshape(images, -1, classes, 4), *prior)
+        score = score.reshape(images, -1, self.classes)
+        rows = torch.cat([self.find(i, boxes[i], score[i]) for i in range(images)])
+        if not len(rows):
+            rows = score.new_full((images, 7), -1)
+            rows[:, 0] = torch.arange(images, device=rows.device)
+        return rows[None, None]
+
+    def decode(self, change: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
+        if not self.encoded:
+            change = variance * change
+        if self.code == "CORNER":
+            return prior + change
+        low, high = prior.chunk(2, -1)
+        size = high - low
+        if self.code == "CORNER_SIZE":
+            return prior + change * torch.cat((size, size), -1)
+        shift, growth = change.chunk(2, -1)
+        centre = shift * size + (low + high) / 2
+        reach = growth.exp() * size / 2
+        return torch.cat((centre - reach, centre + reach), -1)
+
+    def find(self, image: int, boxes: Tensor, scores: Tensor) -> Tensor:
+        rows = [boxes.new_zeros(0, 7)]
+        for label in self.labels:
+            box = boxes[:, 0 if self.shared else label]
+            score, order = scores[:, label].sort(stable=True, descending=True)
+            if self.threshold is not None:
+                order = order[score > self.threshold]
+            order = order[: self.top_k]
+            order = order[suppress(box[order], self.overlap, self.eta)]
+            head = box.new_tensor([image, label]).expand(len(order), 2)
+            rows.append(torch.cat((head, scores[order, label, None], box[order]), 1))
+        found = torch.cat(rows)
+        if self.keep is None or len(found) <= self.keep:
+            return found
+        best = found[:, 2].sort(stable=True, descending=True).indices[: self.keep]
+        return found[best.sort().values]
