@@ -11,6 +11,7 @@ import click
 from caffe2torch.terminal import Commands, note, say
 
 FILE = click.Path(path_type=Path)
+FORK = click.option("--fork", metavar="NAME", help="The fork of Caffe that is meant, where several have a layer type.")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +46,7 @@ class ShapeType(click.ParamType):
 @click.option("--keep-all", is_flag=True, help="Keep what is dropped from a known net by default.")
 @click.option("--output", "outputs", multiple=True, metavar="BLOB", help="Blobs to give; default: all loose ends.")
 @click.option("--input-shape", type=ShapeType(), help="Size of the input, over what the net says.")
+@FORK
 @click.option("--mean", metavar="FILE|B,G,R", help="Mean: numbers, a .binaryproto or a .npy.")
 @click.option("--channel-order", type=click.Choice(["BGR", "RGB"]), help="How the net wants its channels.")
 @click.option("--onnx", is_flag=True, help="Write model.onnx too.")
@@ -63,14 +65,18 @@ def convert(model: Path, out: Path | None, as_json: bool, **options: Any) -> Non
 @click.argument("model", type=FILE)
 @click.option("--prototxt", type=FILE, help="The net, if not the one inside MODEL.")
 @click.option("--input-shape", type=ShapeType(), help="Size of the input, where the file does not say it.")
+@FORK
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def inspect(model: Path, prototxt: Path | None, input_shape: tuple[int, ...] | None, as_json: bool) -> None:
+def inspect(
+    model: Path, prototxt: Path | None, input_shape: tuple[int, ...] | None, fork: str | None, as_json: bool
+) -> None:
     """List the layers of MODEL (.caffemodel or .prototxt): shapes, parameters, multiply-adds."""
     from caffe2torch import inspection, tables
     from caffe2torch.reader import load_net
 
     alone = model.suffix == ".prototxt" and prototxt is None
-    found = inspection.inspect(load_net(None, model) if alone else load_net(model, prototxt), input_shape)
+    net = load_net(None, model, fork=fork) if alone else load_net(model, prototxt, fork=fork)
+    found = inspection.inspect(net, input_shape)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

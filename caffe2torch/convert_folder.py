@@ -25,6 +25,7 @@ class Options:
     keep_all: bool = False
     outputs: Sequence[str] = ()
     input_shape: tuple[int, ...] | None = None
+    fork: str | None = None
     mean: str | None = None
     channel_order: str | None = None
     onnx: bool = False
@@ -117,6 +118,7 @@ def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
             keep_all=options.keep_all,
             outputs=options.outputs or None,
             input_shape=options.input_shape,
+            fork=options.fork,
             preprocessing=lambda found: _asked_for(found, options),
             progress=step,
         )

@@ -92,11 +92,12 @@ def from_caffemodel(
     keep_all: bool = False,
     outputs: Sequence[str] | None = None,
     input_shape: Shape | Mapping[str, Shape] | None = None,
+    fork: str | None = None,
     preprocessing: Callable[[Preprocessing], Preprocessing] = lambda found: found,
     progress: Callable[[int], None] | None = None,
 ) -> Converted:
     """Read and resolve a net; what known.py says of it is applied unless ``keep_all``. No weights are read yet."""
-    net = load_net(caffemodel, prototxt)
+    net = load_net(caffemodel, prototxt, fork=fork)
     published = known.recognise(net)
     dropped: tuple[str, ...] = ()
     patterns = list(drop)

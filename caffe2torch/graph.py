@@ -55,6 +55,8 @@ class Graph:
     net: Net  # what it was made of
     dropped: tuple[str, ...]  # layers that no output needs
     notes: tuple[str, ...] = ()  # what had to be assumed
+    # Of which forks of Caffe a layer is, by its id; () for BVLC's own.
+    forks: Mapping[int, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -136,6 +138,7 @@ def resolve(
         net=net,
         dropped=tuple(layer.name for layer in net.layers if id(layer) not in kept and layer.type != "Split"),
         notes=(*net.notes, *sizes.notes),
+        forks=resolver.forks,
     )
 
 
@@ -148,11 +151,7 @@ def needed(net: Net, outputs: Sequence[str]) -> tuple[Wiring, list[Wire]]:
 def is_loss(layer: Layer) -> bool:
     """Whether a layer serves training only (a loss, Accuracy), or gives nothing (Silence)."""
     operation = registry.find(layer.type)
-    return (
-        (operation is not None and operation.loss)
-        or layer.type.endswith("Loss")
-        or not layer.tops
-    )
+    return (operation is not None and operation.loss) or layer.type.endswith("Loss") or not layer.tops
 
 
 def _targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[list[str], list[int]]:
@@ -240,6 +239,7 @@ class Resolver:
 
     def __init__(self, net: Net, wires: Sequence[Wire], inputs: Mapping[int, str]) -> None:
         self.net, self.wires, self.inputs = net, wires, inputs
+        self.forks: dict[int, tuple[str, ...]] = {}  # by a layer's id, those whose reading its operation is
 
     def run(self, shapes: Mapping[str, Shape]) -> tuple[list[Operation], dict[int, Shape]]:
         """Every layer's operation and every value's shape; NetError with all problems."""
@@ -264,7 +264,7 @@ class Resolver:
             bottoms = [found[value] for value in entry.inputs]
             try:
                 checks.check_values(layer)
-                operation = registry.parse(cls, layer, bottoms)
+                operation, self.forks[id(layer)] = registry.read(cls, layer, bottoms)
                 tops = operation.shape(bottoms)
                 checks.check_tops(layer, tops)
                 checks.check_blobs(layer, operation, self.net.weights_path or self.net.path)

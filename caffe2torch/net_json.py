@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from caffe2torch import fields, schema
+from caffe2torch import fields, readings, registry
 from caffe2torch.net import Fields, Input, Layer, Net, ParamSpec
 from caffe2torch.sharing import share
 
@@ -22,8 +22,16 @@ def to_json(graph: Graph) -> dict[str, Any]:
     return {
         "name": graph.name,
         "inputs": {blob: list(shape) for blob, shape in graph.shapes.items()},
-        "layers": [_layer(entry.layer, [wiring.blob_of[value] for value in entry.inputs]) for entry in wires],
+        "layers": [
+            _layer(_as_meant(entry.layer, graph), [wiring.blob_of[value] for value in entry.inputs]) for entry in wires
+        ],
     }
+
+
+def _as_meant(layer: Layer, graph: Graph) -> Layer:
+    """With the parameters of the reading that was taken, where several fitted."""
+    forks = graph.forks.get(id(layer), ())
+    return next((layer.as_read(reading) for reading in layer.readings if reading.forks == forks), layer)
 
 
 def _layer(layer: Layer, bottoms: list[str]) -> dict[str, Any]:
@@ -31,6 +39,8 @@ def _layer(layer: Layer, bottoms: list[str]) -> dict[str, Any]:
     if bottoms:
         found["bottoms"] = bottoms
     found["tops"] = list(layer.tops)
+    if layer.fork:
+        found["fork"] = list(layer.fork)
     if layer.params:
         found["params"] = {name: _plain(value) for name, value in layer.params.items()}
     if layer.phase and layer.phase != "TEST":
@@ -52,6 +62,7 @@ def _plain(value: Any) -> Any:
 
 def from_json(given: Mapping[str, Any], path: str) -> Net:
     """The Net that ``to_json`` wrote. KeyError, TypeError, ValueError or AttributeError if it is something else."""
+    registry.find("")  # the types of all families, and what forks read in them, are known
     net = Net(
         name=str(given["name"]),
         inputs=tuple(Input(str(blob), tuple(map(int, shape))) for blob, shape in given["inputs"].items()),
@@ -62,23 +73,29 @@ def from_json(given: Mapping[str, Any], path: str) -> Net:
 
 
 def _restored(given: Mapping[str, Any]) -> Layer:
-    parameters = schema.parameters()
+    kind, forks = str(given["type"]), tuple(map(str, given.get("fork", ())))
     specs = (ParamSpec(**{**spec, "given": tuple(spec.get("given", ()))}) for spec in given.get("specs", ()))
     return Layer(
         name=str(given["name"]),
-        type=str(given["type"]),
+        type=kind,
         bottoms=tuple(map(str, given.get("bottoms", ()))),
         tops=tuple(map(str, given["tops"])),
-        params={name: _fields(value, parameters[name]) for name, value in given.get("params", {}).items()},
+        params={
+            name: _fields(value, readings.descriptor(kind, forks, name))
+            for name, value in given.get("params", {}).items()
+        },
         specs=tuple(specs),
         loss_weights=tuple(map(float, given.get("loss_weights", ()))),
         phase=given.get("phase", "TEST"),
+        fork=forks,
     )
 
 
 def _fields(given: Mapping[str, Any], message: Any) -> Fields:
     known = message.fields_by_name
-    return fields.of(message.name, {name: _value(value, known[name].message_type) for name, value in given.items()})
+    return fields.of_descriptor(
+        message, {name: _value(value, known[name].message_type) for name, value in given.items()}
+    )
 
 
 def _value(value: Any, message: Any) -> Any:

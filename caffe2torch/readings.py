@@ -32,7 +32,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from caffe2torch import forks as known_forks
 from caffe2torch import notation, schema
-from caffe2torch.fields import of_descriptor, of_param
+from caffe2torch.fields import of_descriptor
 from caffe2torch.net import Fields
 
 V1 = "V1LayerParameter"
@@ -81,10 +81,6 @@ class Candidate:
             self._made[generation] = _make(self, generation)
         return self._made[generation]
 
-    def empty(self, name: str) -> Fields:
-        """The message of the field ``name`` with nothing set; KeyError if there is no such field."""
-        return of_descriptor(self.message().DESCRIPTOR.fields_by_name[name].message_type, {})
-
 
 _declared: dict[str, tuple[Mapping[str, tuple[Reading, ...]], frozenset[str]]] = {}
 _candidates: dict[str, tuple[Candidate, ...]] = {}
@@ -110,13 +106,22 @@ def candidates(type_name: str) -> tuple[Candidate, ...]:
 
 
 def empty(type_name: str, forks: Sequence[str], field_name: str) -> Fields:
-    """A layer's message ``field_name`` with nothing set, as the type's first reading for one of the forks has it.
+    """A layer's message ``field_name`` with nothing set; KeyError as of ``descriptor``."""
+    return of_descriptor(descriptor(type_name, forks, field_name), {})
+
+
+def descriptor(type_name: str, forks: Sequence[str], field_name: str) -> Any:
+    """The message in a layer's field, as the type's first reading for one of the forks has it.
 
     KeyError if no reading has the field, nor BVLC.
     """
     having = [each for each in candidates(type_name) if field_name in each.fields]
-    meant = [each for each in having if set(each.forks) & set(forks)] or having
-    return meant[0].empty(field_name) if meant else of_param(field_name, {})
+    meant = [each for each in having if set(each.forks) & set(forks)]
+    if known_forks.BVLC not in forks:
+        meant = meant or having
+    if not meant:
+        return schema.parameters()[field_name]
+    return meant[0].message().DESCRIPTOR.fields_by_name[field_name].message_type
 
 
 def fork_names() -> set[str]:
