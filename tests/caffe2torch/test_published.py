@@ -63,12 +63,16 @@ def test_real_models_without_their_prototxt(name: str, shared: Path) -> None:
     found = folder.from_caffemodel(shared / recipe["caffemodel"])
     given = folder.from_caffemodel(shared / recipe["caffemodel"], shared / recipe["prototxt"])
     assert found.graph.inputs[0].shape[1:] == given.graph.inputs[0].shape[1:]
-    assert found.state().keys() == given.state().keys()
+    # The file may have a head that the prototxt leaves out, as conv5-3 of MTCNN's second net.
+    assert found.state().keys() >= given.state().keys()
 
 
 @pytest.mark.parametrize(
     ("net", "blobs"),
-    [("illust2vec", ["pool5", "conv6_3", "encode1", "encode2"]), ("illust2vec_tag", ["pool5", "conv6_3", "pool6", "prob"])],
+    [
+        ("illust2vec", ["pool5", "conv6_3", "encode1", "encode2"]),
+        ("illust2vec_tag", ["pool5", "conv6_3", "pool6", "prob"]),
+    ],
 )
 def test_full_size_stand_in(net: str, blobs: list[str], shared: Path, tmp_path: Path) -> None:
     """933 MB written, converted with --keep-all and compared with real Caffe's outputs for the same weights."""
