@@ -24,7 +24,7 @@ BLOB = "eltwise_stage2_block5"
 
 def command(*words: str | Path) -> str:
     """Run one of our commands, show its progress, give its output."""
-    print("$", *words, file=sys.stderr)
+    print("$", *words[:8], "…" if len(words) > 8 else "", file=sys.stderr)
     program = Path(sys.executable).with_name(str(words[0]))
     return subprocess.run([program, *words[1:]], check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -96,9 +96,8 @@ def main() -> None:
     print("| | accuracy |\n| --- | --- |")
     print(f"| torch | {(torch_table.argmax(1) == truth).mean():.4f} |")
     print(f"| onnxruntime | {(onnx_table.argmax(1) == truth).mean():.4f} |")
-    print(
-        f"\nsame class: {same} of {len(paths)}; largest difference of a score: {abs(torch_table - onnx_table).max():.1e}"
-    )
+    print(f"\nsame class: {same} of {len(paths)}")
+    print(f"largest difference of a score: {abs(torch_table - onnx_table).max():.1e}")
 
 
 if __name__ == "__main__":
