@@ -108,11 +108,16 @@ def recognise(net: Net) -> Known | None:
 
 
 def _matches(found: tuple[int, ...], published: tuple[int, ...], width: int) -> bool:
-    """Whether a blob has the published shape; at a width other than 1 only its number of outputs and kernel count.
+    """Whether a blob has the published shape, its channels divided by the width.
 
-    What feeds an InnerProduct, and how many classes there are, differs between versions: only given axes are compared.
+    What feeds an InnerProduct differs between versions: only given axes are compared. At a width other than 1, the
+    outputs that do not divide by it (the classes), and those of an InnerProduct, may be any smaller number.
     """
-    shape = tuple(size for size in found if size != 1) if len(published) < 3 else found
-    if width == 1:
-        return shape[: len(published)] == published
-    return len(published) < 3 or (shape[2:] == published[2:] and shape[0] <= -(-published[0] // width))
+    if len(published) < 3:
+        shape = tuple(size for size in found if size != 1)
+        return shape[: len(published)] == published if width == 1 else bool(shape) and shape[0] <= published[0]
+    outputs, channels = published[:2]
+    inputs = channels if channels <= 3 else channels // width  # a picture's channels stay
+    if outputs % width:
+        return found[1:] == (inputs, *published[2:]) and found[0] <= outputs
+    return found == (outputs // width, inputs, *published[2:])

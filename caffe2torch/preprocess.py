@@ -95,22 +95,25 @@ def read_mean(text: str, channels: int) -> tuple[float, ...]:
             ) from None
     if len(values) == 1:
         values *= channels
-    if len(values) != channels or not np.isfinite(values).all():
+    if len(values) != channels:
         raise FileError(f"--mean {text}: {len(values)} values for {channels} channels")
+    if not np.isfinite(values).all():
+        raise FileError(f"--mean {text}: not all values are numbers")
     return values
 
 
 def _per_channel(picture: np.ndarray, text: str) -> tuple[float, ...]:
-    array = picture.reshape(picture.shape[-3:]) if picture.ndim >= 3 else picture.reshape(-1, 1, 1)
-    if picture.size == 0 or picture.size != array.size:
+    shape = picture.shape[-3:] if picture.ndim >= 3 else (picture.size, 1, 1)
+    if picture.size == 0 or picture.size != np.prod(shape):
         raise FileError(f"--mean {text}: shape {picture.shape} is no mean picture (channels x height x width)")
+    array = picture.reshape(shape)
     return tuple(round(float(value), 6) for value in array.mean(axis=(1, 2), dtype=np.float64))
 
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
         return np.asarray(np.load(path, allow_pickle=False), np.float64)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError) as error:
         raise FileError(f"{path}: not a .npy of numbers: {error}") from error
 
 
