@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caffe2torch.conversion import convert, to_onnx, to_source
     from caffe2torch.errors import CaffeError
+    from caffe2torch.plugins import load_plugin
     from caffe2torch.reader import load_net
     from caffe2torch.training import parameter_groups
 
-__all__ = ["CaffeError", "convert", "load_net", "parameter_groups", "to_onnx", "to_source"]
+__all__ = ["CaffeError", "convert", "load_net", "load_plugin", "parameter_groups", "to_onnx", "to_source"]
 __version__ = "0.1.0"
 
-_HOMES = {"CaffeError": "errors", "convert": "conversion", "load_net": "reader"}
+_HOMES = {"CaffeError": "errors", "convert": "conversion", "load_net": "reader", "load_plugin": "plugins"}
 _HOMES |= {"parameter_groups": "training", "to_onnx": "conversion", "to_source": "conversion"}
 
 

@@ -11,6 +11,26 @@ import click
 from caffe2torch.terminal import Commands, note, say
 
 FILE = click.Path(path_type=Path)
+
+
+def _load_plugins(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> None:
+    if paths:
+        from caffe2torch.plugins import load_plugin
+
+        for path in paths:
+            load_plugin(path)
+
+
+PLUGIN = click.option(
+    "--plugin",
+    type=FILE,
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_load_plugins,
+    metavar="FILE.py",
+    help="A Python file of your own with layers; it is run.",
+)
 FORK = click.option("--fork", metavar="NAME", help="The fork of Caffe that is meant, where several have a layer type.")
 
 
@@ -52,6 +72,7 @@ class ShapeType(click.ParamType):
 @click.option("--onnx", is_flag=True, help="Write model.onnx too.")
 @click.option("--no-verify", is_flag=True, help="Do not compare torch with onnxruntime; torch is not needed then.")
 @click.option("--force", is_flag=True, help="Replace the folder if it is there.")
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def convert(model: Path, out: Path | None, as_json: bool, **options: Any) -> None:
     """Convert MODEL.caffemodel into a folder: model.safetensors, model.py, config.json."""
@@ -66,6 +87,7 @@ def convert(model: Path, out: Path | None, as_json: bool, **options: Any) -> Non
 @click.option("--prototxt", type=FILE, help="The net, if not the one inside MODEL.")
 @click.option("--input-shape", type=ShapeType(), help="Size of the input, where the file does not say it.")
 @FORK
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def inspect(
     model: Path, prototxt: Path | None, input_shape: tuple[int, ...] | None, fork: str | None, as_json: bool
@@ -87,6 +109,7 @@ def inspect(
 @click.argument("folder", type=FILE)
 @click.argument("other", type=FILE, required=False)
 @click.option("--reference", metavar="INPUTS.npz,OUTPUTS.npz", help="Caffe's own inputs and outputs, by blob name.")
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def verify(folder: Path, other: Path | None, reference: str | None, as_json: bool) -> None:
     """Compare torch with ONNX, layer by layer; or both with a reference; or FOLDER with OTHER, a folder or .onnx."""
@@ -111,6 +134,7 @@ def verify(folder: Path, other: Path | None, reference: str | None, as_json: boo
 
 
 @main.command()
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="As a Markdown table, for a README.")
 def layers(as_json: bool, as_markdown: bool) -> None:

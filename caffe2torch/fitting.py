@@ -45,6 +45,11 @@ class _Judged:
     foreign: int  # messages of other layer types
 
     @property
+    def worth(self) -> tuple[int, int, bool]:
+        """The less, the better it fits."""
+        return len(self.unknown), self.foreign, self.candidate.asked
+
+    @property
     def own(self) -> bool:
         """Whether a field of the fork's is there."""
         return any(self.message.HasField(name) for name in self.candidate.fields)
@@ -83,8 +88,7 @@ def fit(layer: Any, declared: Sequence[Candidate], generation: str = "LayerParam
     judged = [each for each in (_judge(candidate, content, generation) for candidate in declared) if each is not None]
     if not judged:
         return Fit(misread=f"no fork's fields fit what the file has for it; known are {_who(declared)}")
-    least = min((len(each.unknown), each.foreign) for each in judged)
-    best = [each for each in judged if (len(each.unknown), each.foreign) == least]
+    best = [each for each in judged if each.worth == min(other.worth for other in judged)]
     if forks.BVLC in best[0].candidate.forks:
         best = best[:1]
     ways = tuple(Way(each.candidate.forks, each.message) for each in best)

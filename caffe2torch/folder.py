@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import caffe2torch
-from caffe2torch import known, net_json, surgery, weights
+from caffe2torch import known, net_json, plugins, surgery, weights
 from caffe2torch.errors import CaffeError, FileError, NetError, OutputError
 from caffe2torch.files import umask
 from caffe2torch.graph import Graph, resolve
@@ -148,6 +148,7 @@ def load(folder: PathLike) -> Converted:
     path = Path(folder)
     config = _read_config(path)
     try:
+        plugins.require(map(str, config.get("plugins", ())), str(path))
         net = net_json.from_json(config["net"], str(path))
         shapes = {blob: tuple(int(size) for size in shape) for blob, shape in config["inputs"].items()}
         graph = resolve(net, list(config["outputs"]), shapes)
@@ -285,6 +286,7 @@ def _described(converted: Converted) -> dict[str, Any]:
         "batch": "any" if graph.batch else "fixed",
         "preprocessing": converted.preprocessing.to_json(),
         "modules": _modules(graph),
+        "plugins": plugins.used(type(node.operation) for node in graph.nodes),
         "net": net_json.to_json(graph),
     }
 

@@ -18,6 +18,7 @@ from caffe2torch import forks, registry, schema
 from caffe2torch.errors import FileError, TextError
 from caffe2torch.fields import is_repeated, plain_text
 from caffe2torch.fitting import Fit, Way, meant
+from caffe2torch.phases import DATA_TYPES
 from caffe2torch.readings import V1, Candidate, candidates
 from caffe2torch.tokens import Tokens
 from caffe2torch.upgrade import type_name
@@ -147,7 +148,9 @@ class _Reader:
         ways: list[Way] = []
         faults: list[tuple[int, TextError]] = []
         seen: dict[Any, int | None] = {}  # messages that were tried, and the way that came of them
-        for candidate in meant(_candidates(self.kind, message.DESCRIPTOR), self.fork):
+        for candidate in sorted(meant(_candidates(self.kind, message.DESCRIPTOR), self.fork), key=_asked):
+            if candidate.asked and ways:
+                break
             lines = tuple((name, line) for name, (_, line) in candidate.fields.items())
             if lines in seen:  # forks that differ in numbers only, which texts have not
                 place = seen[lines]
@@ -211,7 +214,12 @@ class _Reader:
         """Skip a field that the schema does not know, if nothing depends on it; TextError otherwise."""
         near = get_close_matches(name, [field.name for field in descriptor.fields], 1, cutoff=0.85)
         known = forks.who_knows(descriptor.name, name)
-        if not (forks.harmless(descriptor.name, name) or (self._unused(descriptor) and (known or not near))):
+        stranger = self.kind not in ("", "Input", *DATA_TYPES) and registry.find(self.kind) is None
+        if not (
+            forks.harmless(descriptor.name, name)
+            or stranger  # that its type is not known is the graver fault, and tells more
+            or (self._unused(descriptor) and (known or not near))
+        ):
             self.tokens.fail(_no_field(descriptor, name, self.kind, near, known))
         inside = "" if descriptor.name in _WHOLE else f"{descriptor.name}."
         self.passed.append(inside + name)
@@ -286,6 +294,10 @@ class _Reader:
         if number not in field.enum_type.values_by_number:
             self.tokens.fail(f"{field.name} must be one of {', '.join(names)}, not {token.text[:40]}", token.start)
         return number
+
+
+def _asked(candidate: Candidate) -> bool:
+    return candidate.asked
 
 
 def _candidates(kind: str, descriptor: Any) -> tuple[Candidate, ...]:

@@ -43,12 +43,13 @@ _serial = count(1)
 @dataclass(frozen=True)
 class Reading:
     """One way to read a field: ``forks``, names as in forks.json separated by spaces, gave it this number and
-    message. ``number`` None: the table's.
+    message. ``number`` None: the table's. ``asked``: it counts only where nothing else fits, or --fork asks for it.
     """
 
     forks: str | tuple[str, ...]
     number: int | None
     message: str
+    asked: bool = False
 
     def __post_init__(self) -> None:
         names = tuple(self.forks.split()) if isinstance(self.forks, str) else tuple(self.forks)
@@ -73,6 +74,7 @@ class Candidate:
     forks: tuple[str, ...]
     fields: Mapping[str, tuple[int | None, str]]
     own: frozenset[str]  # all messages that the type takes into account
+    asked: bool = False  # counts only where nothing else fits, or --fork asks for it
     _made: dict[str, Any] = field(default_factory=dict)
 
     def message(self, generation: str = "LayerParameter") -> Any:
@@ -92,8 +94,22 @@ def declare(type_name: str, proto: Mapping[str, Any], understood: Sequence[str])
     for name, given in proto.items():
         several = (given,) if isinstance(given, (str, Reading)) else tuple(given)
         read[name] = tuple(Reading((), None, each) if isinstance(each, str) else each for each in several)
+        for reading in read[name]:
+            _message(DescriptorProto(), name, reading.message, "")
     _declared[type_name] = (read, frozenset([*read, *understood]))
     _candidates.pop(type_name, None)
+
+
+def declared() -> frozenset[str]:
+    """The types of which something was declared."""
+    return frozenset(_declared)
+
+
+def forget(but: frozenset[str]) -> None:
+    """Take back every declaration but those of these types."""
+    for name in _declared.keys() - but:
+        del _declared[name]
+        _candidates.pop(name, None)
 
 
 def candidates(type_name: str) -> tuple[Candidate, ...]:
@@ -133,21 +149,25 @@ def fork_names() -> set[str]:
 def _combine(type_name: str, declared: Mapping[str, tuple[Reading, ...]], own: frozenset[str]) -> tuple[Candidate, ...]:
     """Fork by fork, what it has for each field; forks that do not differ are one candidate."""
     by_fork: dict[str, dict[str, list[tuple[int | None, str]]]] = {}
+    asked: set[str] = set()
     for name, readings in declared.items():
         for reading in readings:
             for fork, number in reading.each(name):
                 by_fork.setdefault(fork, {}).setdefault(name, []).append((number, reading.message))
+                asked |= {fork} if reading.asked else set()
         if name in schema.parameters():
             by_fork.setdefault(known_forks.BVLC, {})
     anywhere = by_fork.pop("", {})
     by_fork = by_fork or {"": {}}
-    found: dict[tuple[Any, ...], list[str]] = {}
+    found: dict[tuple[bool, tuple[Any, ...]], list[str]] = {}
     for fork, own_fields in by_fork.items():
         fields = own_fields if fork == known_forks.BVLC else {**anywhere, **own_fields}
         for chosen in product(*fields.values()):
-            found.setdefault(tuple(zip(fields, chosen, strict=True)), []).append(fork)
+            found.setdefault((fork in asked, tuple(zip(fields, chosen, strict=True))), []).append(fork)
     ordered = sorted(found.items(), key=lambda item: known_forks.BVLC not in item[1])
-    return tuple(Candidate(type_name, tuple(filter(None, forks)), dict(key), own) for key, forks in ordered)
+    return tuple(
+        Candidate(type_name, tuple(filter(None, forks)), dict(fields), own, rare) for (rare, fields), forks in ordered
+    )
 
 
 def _make(candidate: Candidate, generation: str) -> Any:

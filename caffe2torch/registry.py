@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -142,11 +143,25 @@ def operations() -> Iterator[tuple[str, type[Operation]]]:
 
 @cache
 def _all() -> dict[str, type[Operation]]:
-    from caffe2torch import layers
+    from caffe2torch import layers, plugins
 
     for module in pkgutil.iter_modules(layers.__path__):
         importlib.import_module(f"{layers.__name__}.{module.name}")
+    plugins.load_packages()
     return _registered
+
+
+@contextmanager
+def restored_on_error() -> Iterator[None]:
+    """If the block fails, no layer that it registered stays."""
+    before, declared = dict(_registered), readings.declared()
+    try:
+        yield
+    except BaseException:
+        for name in _registered.keys() - before.keys():
+            del _registered[name]
+        readings.forget(declared)
+        raise
 
 
 def parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Operation:

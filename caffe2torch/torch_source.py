@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
+from caffe2torch import module_sources
 from caffe2torch.calls import literal, quoted
 from caffe2torch.graph import Graph, Node, Value
 from caffe2torch.identifiers import identifiers
@@ -21,13 +19,13 @@ def source(graph: Graph, about: str = "") -> str:
     """
     body = [*_class(graph), *_init(graph), "", *_forward(graph)]
     text = "\n".join(body)
-    modules = _own_modules(text)
-    words = _words("\n".join([*modules, text]))
+    modules, more = module_sources.used_by(text)
+    words = module_sources.words("\n".join([*modules, text]))
     imports = ["import torch"] if "torch" in words else []
     imports.append("from torch import Tensor, nn")
     if "F" in words:
         imports.append("from torch.nn import functional as F")
-    head = "\n".join(imports)
+    head = module_sources.head(more, imports)
     docstring = f'"""{_title(graph)}\n\n{about.strip(chr(10))}\n"""' if about else f'"""{_title(graph)}"""'
     parts = [f"{docstring}\n\n{head}", *modules, text]
     return "\n\n\n".join(parts) + "\n"
@@ -150,7 +148,7 @@ def _variables(graph: Graph) -> dict[str, str]:
     order = [(value, -1, "input") for value in graph.inputs]
     order += [(value, index, node.name) for index, node in enumerate(graph.nodes) for value in node.outputs]
     blobs = list(dict.fromkeys(value.blob for value, _, _ in order))
-    functions = [name for name in _module_sources() if name.islower()]  # a local of that name would hide them
+    functions = [name for name in module_sources.known() if name.islower()]  # a local of that name would hide them
     names = dict(zip(blobs, identifiers(blobs, functions), strict=True))
     taken = {*names.values(), *functions}
     holder: dict[str, Value] = {}
@@ -164,35 +162,3 @@ def _variables(graph: Graph) -> dict[str, str]:
         variables[value.name] = names[value.blob]
         holder[value.blob] = value
     return variables
-
-
-@cache
-def _module_sources() -> dict[str, str]:
-    text = Path(__file__).with_name("modules.py").read_text(encoding="utf-8")
-    found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            segment = ast.get_source_segment(text, node)
-            assert segment is not None
-            found[node.name] = segment
-    return found
-
-
-def _own_modules(text: str) -> list[str]:
-    """The sources of what torch lacks and the text uses, with what those use in turn, in the order of modules.py."""
-    sources = _module_sources()
-    wanted: set[str] = set()
-    queue = [text]
-    while queue:
-        for name in _words(queue.pop()) & set(sources) - wanted:
-            wanted.add(name)
-            queue.append(sources[name])
-    return [segment for name, segment in sources.items() if name in wanted]
-
-
-def _words(text: str) -> set[str]:
-    """What code calls, or takes attributes of; what stands in its comments and strings does not count."""
-    nodes = list(ast.walk(ast.parse(text)))
-    used = [node.func for node in nodes if isinstance(node, ast.Call)]
-    used += [node.value for node in nodes if isinstance(node, ast.Attribute)]
-    return {node.id for node in used if isinstance(node, ast.Name)}
