@@ -14,10 +14,13 @@ def fill(filler: Fields | float, shape: Shape, generator: np.random.Generator) -
     if isinstance(filler, (int, float)):
         return np.full(shape, filler, np.float32)
     kind = filler.type
-    try:
-        values = _KINDS[kind](filler, shape, generator)
-    except KeyError:
-        raise ValueError(f"filler type {kind!r} is not one of Caffe's ({', '.join(_KINDS)})") from None
+    if kind not in _KINDS:
+        raise ValueError(f"filler type {kind!r} is not one of Caffe's ({', '.join(_KINDS)})")
+    if filler.sparse < -1 or (filler.sparse >= 0 and kind != "gaussian"):
+        raise ValueError(f"filler {kind!r} does not take sparse: {filler.sparse}")
+    if not shape and kind not in ("constant", "uniform", "gaussian"):
+        raise ValueError(f"filler {kind!r} wants a blob with axes, not a single number")
+    values = _KINDS[kind](filler, shape, generator)
     return np.ascontiguousarray(np.broadcast_to(values, shape), dtype=np.float32)
 
 
@@ -31,7 +34,9 @@ def _uniform(filler: Fields, shape: Shape, generator: np.random.Generator) -> np
 
 def _gaussian(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.ndarray:
     values = generator.normal(filler.mean, filler.std, shape)
-    if filler.sparse >= 0 and shape:
+    if filler.sparse >= 0:
+        if not shape:
+            raise ValueError("filler 'gaussian' with sparse wants a blob with axes, not a single number")
         values *= generator.random(shape) < filler.sparse / shape[0]
     return values
 
@@ -52,7 +57,7 @@ def _msra(filler: Fields, shape: Shape, generator: np.random.Generator) -> np.nd
 
 def _fan(filler: Fields, shape: Shape) -> float:
     count = prod(shape)
-    into, out = count / shape[0], count / (shape[1] if len(shape) > 1 else shape[0])
+    into, out = count / shape[0], count / (shape[1] if len(shape) > 1 else 1)
     return {"FAN_IN": into, "FAN_OUT": out}.get(filler.variance_norm, (into + out) / 2)
 
 
@@ -61,7 +66,7 @@ def _bilinear(filler: Fields, shape: Shape, generator: np.random.Generator) -> n
         raise ValueError(f"filler 'bilinear' wants square kernels of 4 axes, not {shape}")
     width = shape[3]
     factor = ceil(width / 2)
-    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
+    centre = (width - 1) / (2 * factor)  # since BVLC/caffe#5713; before, 3, 6, 7 and 10 were not symmetric
     ramp = 1 - np.abs(np.arange(width) / factor - centre)
     return np.multiply.outer(ramp, ramp)
 
