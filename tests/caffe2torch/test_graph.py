@@ -1,0 +1,155 @@
+"""Net -> Graph: outputs, what is dropped, the batch, and every problem in one error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import caffe2torch
+from caffe2torch.errors import NetError
+from tests.caffe2torch import nets
+from tests.caffe2torch.nets import CONV, given, graph, layer
+
+DATA = given("data", 2, 3, 4, 4)
+
+
+def test_the_outputs_are_what_nothing_reads_in_order(tmp_path: Path) -> None:
+    found = graph(
+        tmp_path,
+        DATA,
+        layer("a", "TanH", "data", "a"),
+        layer("c", "TanH", "a", "c"),
+        layer("b", "TanH", "a", "b"),
+        layer("inplace", "ReLU", "b", "b"),
+        layer("slice", "Slice", "a", "s1 s2 s3"),
+        layer("use", "TanH", "s2", "use"),
+    )
+    assert found.output_names == ("c", "b", "s1", "s3", "use")
+    assert found.dropped == ()
+
+
+def test_losses_and_labels_are_dropped_and_named(tmp_path: Path) -> None:
+    found = graph(
+        tmp_path,
+        DATA,
+        given("label", 2),
+        layer("conv", "Convolution", "data", "conv", CONV),
+        layer("fc", "InnerProduct", "conv", "fc", "inner_product_param { num_output: 3 }"),
+        layer("accuracy", "Accuracy", "fc label", "accuracy"),
+        layer("loss", "SoftmaxWithLoss", "fc label", "loss"),
+        layer("silence", "Silence", "label", []),
+    )
+    assert found.output_names == ("fc",)
+    assert found.input_names == ("data",)
+    assert found.dropped == ("accuracy", "loss", "silence")
+
+
+def test_a_loss_is_kept_when_it_is_asked_for_or_all_there_is(tmp_path: Path) -> None:
+    lines = [DATA, given("label", 2, 3, 4, 4), layer("loss", "EuclideanLoss", "data label", "loss")]
+    assert graph(tmp_path, *lines).output_names == ("loss",)
+    lines.append(layer("tanh", "TanH", "data", "tanh"))
+    assert graph(tmp_path, *lines).output_names == ("tanh",)
+    assert graph(tmp_path, *lines, outputs=["loss", "tanh"]).output_names == ("loss", "tanh")
+
+
+def test_only_what_the_outputs_need_is_kept(tmp_path: Path) -> None:
+    found = graph(
+        tmp_path,
+        DATA,
+        given("other", 1, 5),
+        layer("a", "TanH", "data", "a"),
+        layer("b", "Mystery", "a", "b"),
+        layer("c", "TanH", "other", "c"),
+        outputs=["a"],
+    )
+    assert [node.name for node in found.nodes] == ["a"]
+    assert found.input_names == ("data",)
+    assert found.dropped == ("b", "c")
+
+
+@pytest.mark.parametrize(("outputs", "words"), [(["nothing"], "no blob 'nothing'"), ([], "no output")])
+def test_outputs_that_are_not_there(outputs: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(NetError, match=words) as caught:
+        graph(tmp_path, DATA, layer("a", "TanH", "data", "a"), outputs=outputs)
+    assert "the last blobs are data, a" in str(caught.value)
+
+
+def test_every_problem_in_one_error(tmp_path: Path) -> None:
+    with pytest.raises(NetError) as caught:
+        graph(
+            tmp_path,
+            DATA,
+            layer("good", "TanH", "data", "good"),
+            layer("strange", "Mystery", "data", "m"),
+            layer("behind", "TanH", "m", "behind"),
+            layer("conv", "Convolution", "data", "conv", "convolution_param { num_output: 4 group: 2 kernel_size: 3 }"),
+            layer("pool", "Pooling", "data", "pool", "pooling_param { pool: STOCHASTIC kernel_size: 2 }"),
+            layer("lrn", "LRN", "data", "lrn", "lrn_param { local_size: 4 }"),
+            layer("also", "Riddle", "behind", "also"),
+        )
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{tmp_path / 'net.prototxt'}: 5 of 7 layers cannot be converted:"
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "  strange (Mystery)",
+        "  conv (Convolution)",
+        "  pool (Pooling)",
+        "  lrn (LRN)",
+        "  also (Riddle)",
+    ]
+    assert [problem.layer for problem in caught.value.problems] == ["strange", "conv", "pool", "lrn", "also"]
+
+
+def test_unknown_layers_are_named_before_an_unknown_size(tmp_path: Path) -> None:
+    path = nets.write(tmp_path, layer("data", "Data", [], "data"), layer("a", "Mystery", "data", "a"))
+    with pytest.raises(NetError, match=r"a \(Mystery\)"):
+        caffe2torch.convert(None, path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "free"),
+    [
+        ([layer("a", "TanH", "data", "a")], True),
+        ([layer("a", "Flatten", "data", "a")], True),
+        ([layer("a", "Flatten", "data", "a", "flatten_param { axis: 0 }")], False),
+        ([layer("a", "Reshape", "data", "a", "reshape_param { shape { dim: 0 dim: -1 } }")], True),
+        ([layer("a", "Reshape", "data", "a", "reshape_param { shape { dim: 2 dim: -1 } }")], False),
+        ([layer("a", "Reshape", "data", "a", "reshape_param { shape { dim: -1 dim: 6 } }")], False),
+        ([layer("a", "Concat", "data data", "a", "concat_param { axis: 0 }")], False),
+        ([layer("a", "Slice", "data", "a b", "slice_param { axis: 0 }")], False),
+        ([layer("a", "InnerProduct", "data", "a", "inner_product_param { num_output: 2 axis: 0 }")], False),
+        ([layer("a", "Softmax", "data", "a", "softmax_param { axis: 0 }")], True),
+    ],
+)
+def test_whether_the_batch_is_free(lines: list[str], free: bool, tmp_path: Path) -> None:
+    found = graph(tmp_path, DATA, *lines)
+    assert found.batch is free
+    assert [value.rows for value in found.inputs] == ["N" if free else ""]
+
+
+def test_two_inputs_of_different_batch_are_fixed(tmp_path: Path) -> None:
+    lines = [given("a", 2, 3), given("b", 4, 3), layer("x", "TanH", "a", "x"), layer("y", "TanH", "b", "y")]
+    assert not graph(tmp_path, *lines).batch
+    assert graph(tmp_path, *lines, outputs=["x"]).batch
+
+
+def test_values_have_names_of_their_own(tmp_path: Path) -> None:
+    """The last value of a blob has its name; those before are called after the layer that gave them."""
+    found = graph(
+        tmp_path,
+        given("x", 1, 3),
+        layer("a", "TanH", "x", "x"),
+        layer("a", "ReLU", "x", "x"),
+        layer("b", "ReLU", "x", "x:a"),
+    )
+    assert [value.name for value in found.inputs] == ["x:input"]
+    names = [value.name for node in found.nodes for value in node.outputs]
+    assert len(set(names)) == 3
+    assert names[1:] == ["x", "x:a"]
+    assert found.shape_of("x") == (1, 3)
+    assert [node.name for node in found.nodes] == ["a", "a_2", "b"]
+
+
+def test_a_net_without_layers_or_outputs(tmp_path: Path) -> None:
+    with pytest.raises(NetError, match="no layer is left that gives an output"):
+        graph(tmp_path, DATA)
