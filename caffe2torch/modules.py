@@ -476,7 +476,9 @@ class MeanVarianceNorm(nn.Module):
     Gives 4 axes: 1s behind those of the input.
     """
 
-    def __init__(self, across: bool = False, variance: bool = True, eps: float = 1e-9) -> None:
+    def __init__(
+        self, across: bool = False, variance: bool = True, eps: float = 1e-9
+    ) -> None:
         super().__init__()
         self.axes = (1, 2, 3) if across else (2, 3)
         self.variance = variance
@@ -522,13 +524,59 @@ def spread(
     """
     channels = x.shape[1]
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-    windows = x.new_ones(channels, 1, *kernel)
+    stride = (stride, stride) if isinstance(stride, int) else stride
     if average:
-        inside = F.pad(x.new_ones(1, 1, *size), (0, kernel[1], 0, kernel[0]))
-        inside = F.conv2d(inside, windows[:1], stride=stride)
-        x = x / inside[:, :, : x.shape[2], : x.shape[3]]
+        rows, columns = (
+            (
+                size[axis]
+                - torch.arange(x.shape[axis + 2], device=x.device) * stride[axis]
+            ).clamp(1, kernel[axis])
+            for axis in (0, 1)
+        )
+        x = x / (rows[:, None] * columns)
+    windows = x.new_ones(channels, 1, *kernel)
     y = F.conv_transpose2d(x, windows, stride=stride, groups=channels)
     return F.pad(y, (0, size[1] - y.shape[3], 0, size[0] - y.shape[2]))
+
+
+class BatchNormWithStatistics(nn.Module):
+    """BatchNorm2d by the batch's own statistics: x normalized, the mean, the variance.
+
+    Mean and variance have the shape (1, channels, 1, 1).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        weight, bias = self.weight[:, None, None], self.bias[:, None, None]
+        return (x - mean) / (variance + self.eps).sqrt() * weight + bias, mean, variance
+
+
+class Noise(nn.Module):
+    """Nothing at test time; in training, noise around `bias`.
+
+    Normal noise of a standard `deviation`, or uniform noise up to `reach` on both sides.
+    """
+
+    def __init__(
+        self, deviation: float = 0.0, reach: float = 0.0, bias: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.deviation = deviation
+        self.reach = reach
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        normal = self.deviation * torch.randn_like(x)
+        uniform = self.reach * (2 * torch.rand_like(x) - 1)
+        return x + self.bias + normal + uniform
 
 
 def divided(x: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
@@ -670,3 +718,268 @@ class DetectionOutput(nn.Module):
             return found
         best = found[:, 2].sort(stable=True, descending=True).indices[: self.keep]
         return found[best.sort().values]
+
+
+class ClippedAvgPool3d(nn.Module):
+    """ClippedAvgPool2d over three axes: windows are divided by their size clipped to the padded input."""
+
+    def __init__(
+        self,
+        kernel: tuple[int, int, int],
+        stride: tuple[int, int, int],
+        pad: tuple[int, int, int],
+        end: tuple[int, int, int],
+    ) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+        self.pad = pad
+        self.end = end
+
+    def forward(self, x: Tensor) -> Tensor:
+        sides = [
+            size for axis in (2, 1, 0) for size in (self.pad[axis], self.end[axis])
+        ]
+        padded = F.pad(x, sides)
+        sums = F.avg_pool3d(padded, self.kernel, self.stride, divisor_override=1)
+        depths, rows, columns = (self.lengths(x, sums, axis) for axis in range(3))
+        return sums / (depths[:, None, None] * rows[:, None] * columns)
+
+    def lengths(self, x: Tensor, sums: Tensor, axis: int) -> Tensor:
+        start = torch.arange(sums.shape[axis + 2], device=x.device) * self.stride[axis]
+        start = start - self.pad[axis]
+        last = x.shape[axis + 2] + self.pad[axis]
+        return (start + self.kernel[axis]).clamp(max=last) - start
+
+
+def rounded(x: Tensor) -> Tensor:
+    """The nearest whole numbers; halves go away from zero."""
+    whole = x.trunc()
+    return whole + x.sign() * ((x - whole).abs() >= 0.5)
+
+
+class RegionMaxPool(nn.Module):
+    """The maximum of each of `size` bins of regions (item, x1, y1, x2, y2).
+
+    Corners times `scale` are rounded to places in the map, all of which count. An empty
+    bin gives 0.
+    """
+
+    def __init__(self, size: tuple[int, int], scale: float) -> None:
+        super().__init__()
+        self.size = size
+        self.scale = scale
+
+    def forward(self, x: Tensor, regions: Tensor) -> Tensor:
+        regions = regions.reshape(-1, 5)
+        left, top, right, bottom = rounded(regions[:, 1:] * self.scale).unbind(1)
+        rows = self.edges(top, bottom, self.size[0], x.shape[2])
+        columns = self.edges(left, right, self.size[1], x.shape[3])
+        items = regions[:, 0].long().tolist()
+        pooled = [
+            self.pool(x[item], *edges)
+            for item, *edges in zip(items, rows, columns, strict=True)
+        ]
+        return torch.stack(pooled) if pooled else x.new_zeros(0, x.shape[1], *self.size)
+
+    def edges(self, low: Tensor, high: Tensor, bins: int, size: int) -> list:
+        extent = ((high - low + 1).clamp(min=1) / bins)[:, None]
+        steps = torch.arange(bins + 1, device=low.device, dtype=low.dtype)
+        starts = (steps[:-1] * extent).floor() + low[:, None]
+        ends = (steps[1:] * extent).ceil() + low[:, None]
+        return torch.stack((starts, ends), -1).clamp(0, size).long().tolist()
+
+    def pool(self, x: Tensor, rows: list, columns: list) -> Tensor:
+        bins = [x[:, slice(*row), slice(*column)] for row in rows for column in columns]
+        most = [b.amax((1, 2)) if b.numel() else x.new_zeros(len(x)) for b in bins]
+        return torch.stack(most, 1).unflatten(1, self.size)
+
+
+class RegionAvgPool(nn.Module):
+    """The average of each bin of regions (item, x1, y1, x2, y2), in channels of its own.
+
+    Gives `channels` of `bins` rows and columns of x's channels * bins * bins. An empty
+    bin gives 0.
+    """
+
+    def __init__(self, channels: int, bins: int, scale: float) -> None:
+        super().__init__()
+        self.channels = channels
+        self.bins = bins
+        self.scale = scale
+
+    def forward(self, x: Tensor, regions: Tensor) -> Tensor:
+        regions = regions.reshape(-1, 5)
+        item = regions[:, 0].long()[:, None, None, None]
+        left, top, right, bottom = rounded(regions[:, 1:]).unbind(1)
+        top, bottom = self.edges(top, bottom, x.shape[2])
+        left, right = self.edges(left, right, x.shape[3])
+        rows, columns = (bottom - top)[:, None, :, None], (right - left)[:, None, None]
+        sums = F.pad(x.double().cumsum(2).cumsum(3), (1, 0, 1, 0))
+        sums = sums.unflatten(1, (self.channels, self.bins, self.bins))
+        steps = torch.arange(self.bins, device=x.device)
+        channel = torch.arange(self.channels, device=x.device)[:, None, None]
+
+        def total(y: Tensor, x: Tensor) -> Tensor:
+            places = y[:, None, :, None], x[:, None, None]
+            return sums[item, channel, steps[:, None], steps, *places]
+
+        added = total(bottom, right) - total(top, right)
+        added = added - total(bottom, left) + total(top, left)
+        mean = (added / (rows * columns).clamp(min=1)).to(x.dtype)
+        return mean.where((rows > 0) & (columns > 0), 0)
+
+    def edges(self, low: Tensor, high: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        start = (low * self.scale)[:, None]
+        end = ((high + 1) * self.scale)[:, None]
+        extent = (end - start).clamp(min=0.1) / self.bins
+        steps = torch.arange(self.bins + 1, device=low.device, dtype=low.dtype)
+        starts = (steps[:-1] * extent + start).floor()
+        ends = (steps[1:] * extent + start).ceil()
+        return starts.clamp(0, size).long(), ends.clamp(0, size).long()
+
+
+def moved_anchors(
+    anchors: tuple[tuple[float, ...], ...], stride: int, change: Tensor, info: Tensor
+) -> Tensor:
+    """Anchors of every place of a map, moved and grown, cut to the picture.
+
+    `change`: (items, 4 * anchors, height, width); `info`: the picture's height, width.
+    Gives corners (items, boxes, 4); the last pixel belongs to a box.
+    """
+    height, width = change.shape[2:]
+    y = torch.arange(height, device=change.device)[:, None].expand(height, width)
+    x = torch.arange(width, device=change.device).expand(height, width)
+    shifts = torch.stack((x, y, x, y), -1)[:, :, None] * stride
+    boxes = (shifts + change.new_tensor(anchors)).reshape(-1, 4)
+    size = boxes[:, 2:] - boxes[:, :2] + 1
+    centre = boxes[:, :2] + size / 2
+    change = change.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+    shift, growth = change.chunk(2, -1)
+    centre = shift * size + centre
+    reach = growth.exp() * size / 2
+    corners = torch.cat((centre - reach, centre + reach), -1)
+    return corners.minimum(info[[1, 0, 1, 0]] - 1).clamp(min=0)
+
+
+def side_lengths(boxes: Tensor) -> Tensor:
+    """Width and height of boxes to which their last pixel belongs."""
+    return boxes[..., 2:] - boxes[..., :2] + 1
+
+
+def quicksorted(scores: Tensor) -> Tensor:
+    """The order in which PVANet's quicksort leaves scores: falling, not stable.
+
+    It parts a segment by its first score: from both ends the k-th lesser and the k-th
+    greater one change places as long as the lesser stands before; then the first changes
+    with the last greater one. Here all segments are parted at once.
+    """
+    count = len(scores)
+    order = places = torch.arange(count, device=scores.device)
+    first, last = torch.zeros_like(order), torch.full_like(order, count - 1)
+    while (scores[order] != scores[order][first]).any():
+        pivot = scores[order][first]
+        less, more = scores[order] < pivot, scores[order] > pivot
+        rank_less, rank_more = less.cumsum(0), more.cumsum(0)
+        rank_less = rank_less - rank_less[first]
+        rank_more = rank_more[last] - rank_more + 1
+        low, high = torch.full_like(order, count), torch.full_like(order, -1)
+        low[(first + rank_less)[less]] = places[less]
+        high[(first + rank_more)[more]] = places[more]
+        change = low < high
+        partner = places.clone()
+        partner[low[change]] = high[change]
+        partner[high[change]] = low[change]
+        order = order[partner]
+        greater = scores[order] > pivot
+        middle = places.where(greater, first).cummax(0).values[last]
+        partner = places.where(places != middle, first)
+        order = order[partner.where(places != first, middle)]
+        before, behind = places < middle, places > middle
+        first = first.where(before, (middle + 1).where(behind, places))
+        last = (middle - 1).where(before, last.where(behind, places))
+    return order
+
+
+class Proposal(nn.Module):
+    """Regions (item, x1, y1, x2, y2) that a region proposal network finds, and scores.
+
+    `anchors` are corners, a map's places lie `stride` pixels apart. A box with a side of
+    less than `least` pixels (times the picture's scales if `scaled`) has score 0.
+    `before` take part in suppression, `after` remain at most.
+    """
+
+    def __init__(
+        self,
+        anchors: tuple[tuple[float, ...], ...],
+        stride: int,
+        least: int,
+        overlap: float,
+        before: int,
+        after: int,
+        scaled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.anchors = anchors
+        self.stride = stride
+        self.least = least
+        self.overlap = overlap
+        self.before = before
+        self.after = after
+        self.scaled = scaled
+
+    def forward(
+        self, score: Tensor, change: Tensor, info: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        info = info.flatten()
+        boxes = moved_anchors(self.anchors, self.stride, change, info)
+        scale = info[[3, 2]] if self.scaled else torch.ones_like(info[:2])
+        score = score.chunk(2, 1)[1].permute(0, 2, 3, 1).flatten(1)
+        score = score * (side_lengths(boxes) >= self.least * scale).all(-1)
+        rows, scores = [], []
+        for item in range(len(score)):
+            order = quicksorted(score[item])[: self.before]
+            box = boxes[item, order]
+            order = order[suppress(box, self.overlap, pixel=1, most=self.after)]
+            rows.append(F.pad(boxes[item, order], (1, 0), value=item))
+            scores.append(score[item, order])
+        return torch.cat(rows), torch.cat(scores)
+
+
+class PythonProposal(nn.Module):
+    """Regions (0, x1, y1, x2, y2) that a region proposal network finds, and scores.
+
+    `anchors` are corners, a map's places lie `stride` pixels apart. A box with a side of
+    less than `least` pixels times the picture's scale does not count. `before` take
+    part in suppression, `after` remain at most.
+    """
+
+    def __init__(
+        self,
+        anchors: tuple[tuple[float, ...], ...],
+        stride: int,
+        least: int,
+        overlap: float,
+        before: int,
+        after: int,
+    ) -> None:
+        super().__init__()
+        self.anchors = anchors
+        self.stride = stride
+        self.least = least
+        self.overlap = overlap
+        self.before = before
+        self.after = after
+
+    def forward(
+        self, score: Tensor, change: Tensor, info: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        info = info.flatten()
+        boxes = moved_anchors(self.anchors, self.stride, change, info)[0]
+        score = score.chunk(2, 1)[1].permute(0, 2, 3, 1).flatten()
+        large = (side_lengths(boxes) >= self.least * info[2]).all(-1)
+        boxes, score = boxes[large], score[large]
+        order = score.sort(stable=True, descending=True).indices[: self.before]
+        box = boxes[order]
+        order = order[suppress(box, self.overlap, pixel=1, most=self.after)]
+        return F.pad(boxes[order], (1, 0)), score[order, None]

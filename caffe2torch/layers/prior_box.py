@@ -41,7 +41,7 @@ SYNOPSYS = (
             Reading("ssd intel nvcaffe mobilenet-yolo ssd-windows", None, FIELDS),
             Reading("mobilenet-ssd", None, REDUCED),
             Reading("synopsys", None, SYNOPSYS),
-            Reading("inisis", None, CLIPPING),
+            Reading("inisis", None, CLIPPING, asked=True),
         )
     },
 )
@@ -61,8 +61,6 @@ class PriorBox(Operation):
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> PriorBox:
         p = layer.param("prior_box_param")
-        if p.clip and "clip" not in p:
-            raise LayerError("clip is not set, which means true in inisis/caffe and false in every other fork; set it")
         check_legacy(*bottoms)
         sizes = [(shape + (1,) * 4)[2:4] for shape in bottoms]
         image = _pair(p, "img_size", "img_h", "img_w")
