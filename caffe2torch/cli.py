@@ -178,3 +178,26 @@ def solver(solver_prototxt: Path, out: Path | None) -> None:
         click.echo(text, nl=False)
     else:
         write_whole(out, text)
+
+
+@main.command("run")
+@click.argument("net", type=FILE)
+@click.argument("picture", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Where to draw boxes, mask or picture.  [default: PICTURE.NET.png here]")
+@click.option("--conf", "confidence", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="For boxes.")
+@click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="For classes.")
+@click.option("--labels", type=FILE, help="Names of the classes, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def run_net(net: Path, picture: Path, labels: Path | None, as_json: bool, **options: Any) -> None:
+    """Show that a port is right: run NET (a folder, or the .onnx in it) on PICTURE and say what it says."""
+    from caffe2torch.run import run
+
+    names = labels.read_text(encoding="utf-8").splitlines() if labels else []
+    result = run(net, picture, labels=names, **options)
+    for text in result.assumed:
+        note(f"note: {text}")
+    if as_json:
+        drawn = str(result.drawn) if result.drawn else None
+        click.echo(json.dumps({"answers": [entry.to_json() for entry in result.answers], "drawn": drawn}, indent=1))
+    else:
+        click.echo(result.text(names))
