@@ -70,6 +70,12 @@ NETS = (
         weights={"conv_1": (64, 3, 7, 7), "conv_stage0_block0_branch2a": (32, 64, 1, 1), "fc_nsfw": (2, 1024)},
     ),
     Known(
+        name="res10-ssd",
+        title="OpenCV's res10 face detector (SSD)",
+        preprocessing=Preprocessing("BGR", (104.0, 177.0, 123.0), 1.0, (300, 300)),
+        weights={"conv1_h": (32, 3, 7, 7), "layer_64_1_conv1_h": (32, 32, 3, 3), "conv4_3_norm": (128,)},
+    ),
+    Known(
         name="mtcnn-det1",
         title="MTCNN's proposal net",
         preprocessing=Preprocessing("BGR", (127.5, 127.5, 127.5), _MTCNN, (12, 12)),
