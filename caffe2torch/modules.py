@@ -526,13 +526,9 @@ def spread(
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
     stride = (stride, stride) if isinstance(stride, int) else stride
     if average:
-        rows, columns = (
-            (
-                size[axis]
-                - torch.arange(x.shape[axis + 2], device=x.device) * stride[axis]
-            ).clamp(1, kernel[axis])
-            for axis in (0, 1)
-        )
+        counts = [torch.arange(count, device=x.device) for count in x.shape[2:]]
+        rows = (size[0] - counts[0] * stride[0]).clamp(1, kernel[0])
+        columns = (size[1] - counts[1] * stride[1]).clamp(1, kernel[1])
         x = x / (rows[:, None] * columns)
     windows = x.new_ones(channels, 1, *kernel)
     y = F.conv_transpose2d(x, windows, stride=stride, groups=channels)
