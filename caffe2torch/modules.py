@@ -717,7 +717,7 @@ class DetectionOutput(nn.Module):
 
 
 class ClippedAvgPool3d(nn.Module):
-    """ClippedAvgPool2d over three axes: windows are divided by their size clipped to the padded input."""
+    """ClippedAvgPool2d over three axes, which pad and end have one number each for."""
 
     def __init__(
         self,
