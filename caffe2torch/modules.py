@@ -817,8 +817,8 @@ class RegionAvgPool(nn.Module):
         channel = torch.arange(self.channels, device=x.device)[:, None, None]
 
         def total(y: Tensor, x: Tensor) -> Tensor:
-            places = y[:, None, :, None], x[:, None, None]
-            return sums[item, channel, steps[:, None], steps, *places]
+            y, x = y[:, None, :, None], x[:, None, None]
+            return sums[item, channel, steps[:, None], steps, y, x]
 
         added = total(bottom, right) - total(top, right)
         added = added - total(bottom, left) + total(top, left)
