@@ -1,12 +1,13 @@
 """Which ONNX operators each layer type becomes, and how many golden cases stand for it: gathered, not declared.
 
-`python -m caffe2torch.coverage tests/golden` converts every golden case and writes coverage.json beside this file;
-`caffe2torch layers` and the README's table show it.
+`python -m caffe2torch.coverage tests/golden tests/golden_forks` converts every golden case and writes coverage.json
+beside this file; `caffe2torch layers` and the README's table show it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import defaultdict
 from dataclasses import replace
@@ -15,29 +16,45 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch import registry
+from caffe2torch.errors import CaffeError
+from caffe2torch.terminal import note
 
 TABLE = Path(__file__).with_name("coverage.json")
 
 
 @cache
 def table() -> dict[str, dict[str, Any]]:
-    """Layer type -> {"onnx": operators, "golden": number of cases}."""
+    """Layer type -> {"onnx": operators, "golden": number of cases, "forks": repositories whose own code made some}."""
     found: dict[str, dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
     return found
 
 
-def gather(golden: Path) -> dict[str, dict[str, Any]]:
-    """Convert every matching case and note each layer's operators, and the cases that a type occurs in."""
+def gather(*golden: Path) -> dict[str, dict[str, Any]]:
+    """Convert every matching case and note each layer's operators, and the cases that a type occurs in.
+
+    A case that cannot be converted counts for nothing, and is told.
+    """
     operators: dict[str, set[str]] = defaultdict(set)
     cases: dict[str, set[str]] = defaultdict(set)
-    for folder in sorted(path.parent for path in golden.glob("*/case.json")):
+    forks: dict[str, set[str]] = defaultdict(set)
+    for folder in sorted(path.parent for each in golden for path in each.glob("*/case.json")):
         case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         if case["expect"] != "match":
             continue
-        for kind, names in _case(folder, case).items():
+        try:
+            found = _case(folder, case)
+        except CaffeError as error:
+            note(f"{folder}: {error}")
+            continue
+        for kind, names in found.items():
             operators[kind] |= names
             cases[kind].add(folder.name)
-    return {name: {"onnx": sorted(operators[name]), "golden": len(cases[name])} for name, _ in registry.operations()}
+            if case.get("fork") and case.get("layer") == kind.partition(":")[0]:
+                forks[kind].add(re.split("[ @]", case["fork"])[0])
+    return {
+        name: {"onnx": sorted(operators[name]), "golden": len(cases[name]), "forks": sorted(forks[name])}
+        for name, _ in registry.operations()
+    }
 
 
 def _case(folder: Path, case: dict[str, Any]) -> dict[str, set[str]]:
@@ -68,7 +85,7 @@ def _case(folder: Path, case: dict[str, Any]) -> dict[str, set[str]]:
 
 def main() -> None:
     """Write coverage.json."""
-    found = gather(Path(sys.argv[1]))
+    found = gather(*map(Path, sys.argv[1:]))
     lines = ",\n".join(f' "{name}": {json.dumps(entry)}' for name, entry in found.items())
     TABLE.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffe2torch import known, registry
+from caffe2torch import forks, known, readings, registry
 from caffe2torch.terminal import console, printable, say
 
 if TYPE_CHECKING:
@@ -111,18 +111,28 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def show_layers(as_json: bool, as_markdown: bool) -> None:
-    """The table of `caffe2torch layers`: type, family, fields, ONNX operators, golden cases."""
+    """The table of `caffe2torch layers`: type, family, forks, fields, ONNX operators, golden cases."""
     entries = [
-        {"type": name, "family": operation.family, "fields": _fields(operation), **_covered(name)}
+        {
+            "type": name,
+            "family": operation.family,
+            "fields": _fields(operation),
+            **_covered(name),
+            "forks": _forks(name),
+        }
         for name, operation in registry.operations()
     ]
     if as_json:
         click.echo(json.dumps(entries, indent=1))
         return
     rows = [
-        (e["type"], e["family"], " ".join(e["fields"]), " ".join(e["onnx"]), str(e["golden"] or "")) for e in entries
+        (
+            *(entry["type"], entry["family"], ", ".join(entry["forks"]), " ".join(entry["fields"])),
+            *(" ".join(entry["onnx"]), str(entry["golden"] or "")),
+        )
+        for entry in entries
     ]
-    heads = ("type", "family", "fields", "ONNX operators", "golden cases")
+    heads = ("type", "family", "forks", "fields", "ONNX operators", "golden cases")
     if as_markdown:
         click.echo("\n".join(f"| {' | '.join(row)} |" for row in (heads, ("---",) * len(heads), *rows)))
         return
@@ -132,10 +142,17 @@ def show_layers(as_json: bool, as_markdown: bool) -> None:
     console().print(table)
 
 
+def _forks(name: str) -> list[str]:
+    """The repositories whose layer it is: those whose fields are read, and those with a golden case; [] for BVLC's."""
+    read = (fork for candidate in readings.candidates(name) for fork in candidate.forks if fork != forks.BVLC)
+    repositories = [forks.title(fork).split()[0] for fork in read]
+    return sorted({*repositories, *_covered(name)["forks"]})
+
+
 def _covered(name: str) -> dict[str, Any]:
     from caffe2torch import coverage
 
-    return coverage.table().get(name, {"onnx": [], "golden": 0})
+    return coverage.table().get(name, {"onnx": [], "golden": 0, "forks": []})
 
 
 def _fields(operation: type[registry.Operation]) -> list[str]:

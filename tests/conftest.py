@@ -21,6 +21,12 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden_forks() -> Path:
+    """tests/golden_forks: the same, made with the forks' own layers."""
+    return ROOT / "tests" / "golden_forks"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder ``shared`` beside the checkout: real models and pictures that are not ours to publish."""
     folder = ROOT.parent / "shared"

@@ -1,4 +1,4 @@
-"""Every golden case of real Caffe: torch = printed source = onnxruntime = Caffe, and Caffe's refusals are ours."""
+"""Every golden case of Caffe and its forks: torch = printed source = onnxruntime = Caffe; its refusals are ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ import caffe2torch
 from caffe2torch import onnx_model
 from caffe2torch.conversion import graph_of, state_of
 
-CASES = sorted(path.parent for path in (Path(__file__).parents[1] / "golden").glob("*/case.json"))
+TESTS = Path(__file__).parents[1]
+CASES = sorted(path.parent for golden in ("golden", "golden_forks") for path in (TESTS / golden).glob("*/case.json"))
 MATCH = [case for case in CASES if json.loads((case / "case.json").read_text())["expect"] == "match"]
 REJECT = [case for case in CASES if case not in MATCH]
 TOLERANCE = 1e-4
