@@ -174,6 +174,16 @@ def test_im2col(
     np.testing.assert_array_equal(found, want)
 
 
+@pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
+def test_without_bias(one_layer: Any, kind: str) -> None:
+    generator = np.random.default_rng(0)
+    x, weight = normal(generator, 1, 3, 5, 6), normal(generator, 3, 3, 2, 2)
+    layer = f'type: "{kind}" top: "y" convolution_param {{ num_output: 3 kernel_size: 2 bias_term: false }}'
+    compute = convolve if kind == "Convolution" else deconvolve
+    want = compute(x, weight, np.zeros(3), group=1, stride=(1, 1), pad=(0, 0), dilation=(1, 1))
+    np.testing.assert_allclose(one_layer.run(layer, {"x": x}, [weight])["y"], want, rtol=1e-4, atol=1e-5)
+
+
 def test_im2col_with_sizes_by_axis_name(one_layer: Any) -> None:
     x = normal(np.random.default_rng(0), 1, 2, 6, 5)
     parameters = "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 force_nd_im2col: true"
