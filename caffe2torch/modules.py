@@ -979,3 +979,41 @@ class PythonProposal(nn.Module):
         box = boxes[order]
         order = order[suppress(box, self.overlap, pixel=1, most=self.after)]
         return F.pad(boxes[order], (1, 0)), score[order, None]
+
+
+def reorg(x: Tensor, stride: int, turned: bool = False) -> Tensor:
+    """Darknet's: blocks of stride x stride numbers become channels, `stride`² of them.
+
+    But the memory of each item of x is read as that of fewer channels of larger maps.
+    `turned`: with height and width changed.
+    """
+    items, channels, height, width = x.shape
+    rows, columns = (width, height) if turned else (height, width)
+    x = x.reshape(items, -1, rows, stride, columns, stride).permute(0, 3, 5, 1, 2, 4)
+    return x.reshape(items, -1, height // stride, width // stride)
+
+
+def reorg_reverse(x: Tensor, stride: int) -> Tensor:
+    """Darknet's: `stride`² groups of channels become blocks of stride x stride pixels."""
+    blocks = x.unflatten(1, (stride, stride, -1)).permute(0, 3, 4, 1, 5, 2)
+    return blocks.flatten(4, 5).flatten(2, 3)
+
+
+class Region(nn.Module):
+    """YOLOv2's output: sigmoids of x, y and objectness, and the softmax of the classes.
+
+    Of each box there are x, y, width, height (`coords` in all), objectness, classes.
+    """
+
+    def __init__(self, boxes: int, coords: int = 4) -> None:
+        super().__init__()
+        self.boxes = boxes
+        self.coords = coords
+
+    def forward(self, x: Tensor) -> Tensor:
+        sizes = [2, self.coords - 2, 1]
+        box = x.unflatten(1, (self.boxes, -1))
+        sizes.append(box.shape[2] - sum(sizes))
+        place, size, seen, classes = box.split(sizes, 2)
+        classes = classes.softmax(2)
+        return torch.cat((place.sigmoid(), size, seen.sigmoid(), classes), 2).flatten(1, 2)

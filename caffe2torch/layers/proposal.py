@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "Proposal",
     bottoms=(3, 3),
     tops=(1, 2),
-    proposal_param="feat_stride base_size min_size ratio scale pre_nms_topn post_nms_topn nms_thresh",
+    proposal_param="feat_stride base_size min_size ratio scale pre_nms_topn post_nms_topn nms_thresh "
+    "anchor_base_size anchor_scale anchor_ratio max_rois rpn_min_size rpn_nms_thresh",
     proto={
         "proposal_param": (
             Reading(
@@ -57,7 +58,7 @@ class Proposal(RegionProposal):
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Operation:
         if "synopsys" in layer.fork:
-            raise LayerError("Synopsys' Proposal is not supported")
+            raise LayerError("Proposal as Synopsys has it (anchor_scale and the like) is not supported")
         p = layer.param("proposal_param")
         if not p.ratio or not p.scale or min(*p.ratio, *p.scale) <= 0 or p.base_size < 1:
             raise LayerError("ratio and scale must be set, and above 0 like base_size")

@@ -37,7 +37,7 @@ def outputs(folder: Path, text: str, feeds: Arrays, kind: str, **options: Any) -
 @pytest.mark.parametrize(("order", "want"), [((0, 2, 3, 1), (0, 2, 3, 1)), ((3,), (3, 0, 1, 2)), ((), (0, 1, 2, 3))])
 def test_permute_puts_axes_that_are_not_named_behind(tmp_path: Path, order: Any, want: Any) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
-    text = "permute_param { %s }" % " ".join(f"order: {axis}" for axis in order)
+    text = f"permute_param {{ {' '.join(f'order: {axis}' for axis in order)} }}"
     np.testing.assert_array_equal(outputs(tmp_path, text, {"x": x}, "Permute"), x.transpose(want))
 
 
@@ -97,11 +97,11 @@ def priors(p: dict[str, Any], cells: tuple[int, int], image: tuple[int, int]) ->
                 for width, height in boxes:
                     left, right = (x - width / 2) / image[1], (x + width / 2) / image[1]
                     rows.append([left, (y - height / 2) / image[0], right, (y + height / 2) / image[0]])
-    boxes = np.array(rows)
+    corners = np.array(rows)
     if p.get("clip"):
-        boxes = boxes.clip(0, 1)
-    variance = np.broadcast_to(p.get("variance", [0.1]), boxes.shape)
-    return np.stack([boxes.ravel(), variance.ravel()])[None]
+        corners = corners.clip(0, 1)
+    variance = np.broadcast_to(p.get("variance", [0.1]), corners.shape)
+    return np.stack([corners.ravel(), variance.ravel()])[None]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def detections(feeds: Arrays, classes: int, p: dict[str, Any]) -> np.ndarray:
     scores = feeds["score"].reshape(images, len(prior), classes)
     rows = []
     for image in range(images):
-        found = []
+        found: list[tuple[Any, ...]] = []
         for label in range(classes):
             if label == p.get("background", 0):
                 continue
@@ -188,8 +188,8 @@ def detections(feeds: Arrays, classes: int, p: dict[str, Any]) -> np.ndarray:
                 decoded(p.get("code", "CORNER"), p.get("encoded", False), c[0 if shared else label], q, v)
                 for c, q, v in zip(change[image], prior, variance, strict=True)
             ]
-            order = np.argsort(-scores[image, :, label], kind="stable")
-            order = [i for i in order if scores[image, i, label] > p.get("threshold", -np.inf)][: p.get("top_k")]
+            falling = np.argsort(-scores[image, :, label], kind="stable").tolist()
+            order = [i for i in falling if scores[image, i, label] > p.get("threshold", -np.inf)][: p.get("top_k")]
             kept: list[int] = []
             limit = p.get("nms", 0.3)
             for i in order:
