@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from hypothesis import HealthCheck, settings
 
 import caffe2torch
 from caffe2torch.conversion import graph_of
@@ -18,6 +19,11 @@ from caffe2torch.schema import message
 
 Arrays = dict[str, np.ndarray]
 CONV = 'convolution_param { num_output: 2 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } }'
+
+
+def examples(count: int) -> settings:
+    """So many examples, the same ones every time; how slow the machine is does not matter."""
+    return settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 def given(blob: str, *shape: int) -> str:
@@ -64,7 +70,7 @@ def caffemodel(path: Path, blobs: Mapping[str, Sequence[np.ndarray]], kind: str 
 
 
 def trained(path: Path, last: str = "Softmax", shape: Sequence[int] = (1, 3, 8, 8)) -> Path:
-    """A caffemodel that holds a small net and its weights: conv, relu, pool, fc, and a layer "prob" of type ``last``."""
+    """A caffemodel that holds a small net and its weights: conv, relu, pool, fc, and "prob" of type ``last``."""
     generator = np.random.default_rng(1)
     net: Any = message("NetParameter")(name="small")
     net.layer.add(name="data", type="Input", top=["data"]).input_param.shape.add().dim.extend(shape)

@@ -8,14 +8,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import caffe2torch
 from tests.caffe2torch import nets
-from tests.caffe2torch.nets import Arrays, agree
+from tests.caffe2torch.nets import Arrays, agree, examples
 
-DRAWN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DRAWN = examples(60)
 XAVIER = 'weight_filler { type: "xavier" } bias_filler { type: "uniform" min: -0.5 max: 0.5 }'
 IN_PLACE = {
     "ReLU": ["", "relu_param { negative_slope: 0.2 }"],
@@ -181,7 +181,7 @@ def test_random_nets(net: Drawn, tmp_path: Path) -> None:
         assert result.shape == net.shapes[blob], blob
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(net=random_nets())
 def test_only_the_loose_ends_are_given(net: Drawn, tmp_path: Path) -> None:
     """Without outputs asked for, a net gives what nothing reads."""
@@ -194,7 +194,7 @@ def test_only_the_loose_ends_are_given(net: Drawn, tmp_path: Path) -> None:
 def test_ruff_leaves_random_nets_alone(tmp_path: Path) -> None:
     count = 0
 
-    @settings(max_examples=40, deadline=None, database=None)
+    @examples(40)
     @given(net=random_nets())
     def collect(net: Drawn) -> None:
         nonlocal count

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import caffe2torch
 from caffe2torch.schema import message
 from tests.caffe2torch import nets
-from tests.caffe2torch.nets import CONV, agree, layer
+from tests.caffe2torch.nets import CONV, agree, examples, layer
 
 FC = 'inner_product_param { num_output: 4 weight_filler { type: "xavier" } }'
 HOSTILE = [
@@ -68,7 +68,7 @@ def test_hostile_names_are_only_names(tmp_path: Path) -> None:
     assert calls(text) == {"super", "Tensor", "nn"}, "nothing else is called or imported"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25)
 @given(
     names=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30), min_size=1, max_size=12, unique=True)
 )

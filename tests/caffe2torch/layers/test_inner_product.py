@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.caffe2torch.layers.conftest import OneLayer
+from tests.caffe2torch.nets import examples
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=5),
     axis=st.integers(0, 4),

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.caffe2torch.layers.conftest import OneLayer
+from tests.caffe2torch.nets import examples
 
 Arrays = dict[str, np.ndarray]
-DRAWN = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DRAWN = examples(30)
 
 
 def several(count: int, *shapes: tuple[int, ...]) -> Arrays:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.caffe2torch.layers.conftest import OneLayer
+from tests.caffe2torch.nets import examples
 
-DRAWN = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DRAWN = examples(30)
 
 
 def normal(*shape: int) -> np.ndarray:

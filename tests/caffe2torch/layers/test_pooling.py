@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.caffe2torch.layers.conftest import OneLayer
+from tests.caffe2torch.nets import examples
 
 Pair = tuple[int, int]
 FLT_MAX = np.finfo(np.float32).max
-DRAWN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DRAWN = examples(60)
 
 
 def sizes(shape: Pair, kernel: Pair, stride: Pair, pad: Pair, up: bool) -> list[int]:
