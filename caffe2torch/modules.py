@@ -987,7 +987,7 @@ def reorg(x: Tensor, stride: int, turned: bool = False) -> Tensor:
     But the memory of each item of x is read as that of fewer channels of larger maps.
     `turned`: with height and width changed.
     """
-    items, channels, height, width = x.shape
+    items, _, height, width = x.shape
     rows, columns = (width, height) if turned else (height, width)
     x = x.reshape(items, -1, rows, stride, columns, stride).permute(0, 3, 5, 1, 2, 4)
     return x.reshape(items, -1, height // stride, width // stride)
@@ -1015,5 +1015,119 @@ class Region(nn.Module):
         box = x.unflatten(1, (self.boxes, -1))
         sizes.append(box.shape[2] - sum(sizes))
         place, size, seen, classes = box.split(sizes, 2)
-        classes = classes.softmax(2)
-        return torch.cat((place.sigmoid(), size, seen.sigmoid(), classes), 2).flatten(1, 2)
+        parts = (place.sigmoid(), size, seen.sigmoid(), classes.softmax(2))
+        return torch.cat(parts, 2).flatten(1, 2)
+
+
+def correlation(
+    a: Tensor,
+    b: Tensor,
+    reach: int,
+    step: int = 1,
+    kernel: int = 1,
+    stride: int = 1,
+    pad: int = 0,
+    subtract: bool = False,
+) -> Tensor:
+    """Mean products of windows of a with those of b, displaced by -reach ... reach.
+
+    There is a channel for each displacement, a multiple of `step`, rows before columns.
+    `subtract`: absolute differences instead of products.
+    """
+    a, b = F.pad(a, [pad] * 4), F.pad(b, [pad] * 4)
+    height, width = (size - 2 * reach for size in a.shape[2:])
+    a = a[:, :, reach : reach + height, reach : reach + width]
+    shifts = range(reach % step, 2 * reach + 1, step)
+    maps = []
+    for row in shifts:
+        for column in shifts:
+            moved = b[:, :, row : row + height, column : column + width]
+            maps.append(((a - moved).abs() if subtract else a * moved).mean(1))
+    return F.avg_pool2d(torch.stack(maps, 1), kernel, stride)
+
+
+def warp(image: Tensor, flow: Tensor, fill: float = 0.0) -> Tensor:
+    """The image, read where the flow (x and y, in pixels) points; outside of it `fill`."""
+    height, width = image.shape[2:]
+    y = torch.arange(height, device=flow.device)[:, None]
+    x = torch.arange(width, device=flow.device)
+    place = torch.stack((flow[:, 0] + x, flow[:, 1] + y), -1)
+    size = place.new_tensor([width, height])
+    grid = (2 * place + 1) / size - 1
+    read = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    inside = ((place >= 0) & (place < size)).all(-1)
+    return read.where(inside[:, None], fill)
+
+
+def resample_places(x: Tensor, size: tuple[int, int]) -> list[Tensor]:
+    """The rows and columns of x that those of FlowNet2's Resample lie on.
+
+    Each axis is shifted by half the step of the other one, as there.
+    """
+    steps = [old / new for old, new in zip(x.shape[2:], size, strict=True)]
+    return [
+        torch.arange(size[axis], dtype=x.dtype, device=x.device) * steps[axis]
+        + steps[1 - axis] / 2
+        - 0.5
+        for axis in (0, 1)
+    ]
+
+
+def resample_weights(
+    places: Tensor, size: int, width: float = 1.0, cubic: bool = False
+) -> Tensor:
+    """How much each of `size` numbers counts at each place, by a filter of a width."""
+    numbers = torch.arange(size, dtype=places.dtype, device=places.device)
+    distance = (places[:, None] - numbers).abs() * (1 / width)
+    if cubic:
+        near = distance * distance * (1.5 * distance - 2.5) + 1
+        far = distance * (distance * (-0.5 * distance + 2.5) - 4) + 2
+        weights = near.where(distance <= 1, far.where(distance < 2, 0))
+    else:
+        weights = (1 - distance).clamp(min=0)
+    total = weights.sum(1, keepdim=True)
+    return weights / total.where(total != 0, 1)
+
+
+def resample(
+    x: Tensor, size: tuple[int, int], cubic: bool = False, antialias: bool = True
+) -> Tensor:
+    """FlowNet2's Resample: x in another size by a linear or cubic filter.
+
+    `antialias`: where a side becomes smaller, the filter is as wide as the new pixels.
+    """
+    steps = [old / new for old, new in zip(x.shape[2:], size, strict=True)]
+    widths = steps if antialias and max(steps) > 1 else [1.0, 1.0]
+    rows, columns = (
+        resample_weights(places, old, width, cubic)
+        for places, old, width in zip(
+            resample_places(x, size), x.shape[2:], widths, strict=True
+        )
+    )
+    return rows @ (x @ columns.T)
+
+
+def resample_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """FlowNet2's Resample by nearest neighbour; beyond a row's end the next one begins."""
+    rows, columns = ((each + 0.5).floor().long() for each in resample_places(x, size))
+    return x.flatten(2)[:, :, rows[:, None] * x.shape[3] + columns]
+
+
+def downsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """FlowNet2's Downsample: weighted means around each place, corners onto corners.
+
+    NaN do not count; where they weigh more than half of what counts, there is NaN.
+    """
+    weights = []
+    for old, new in zip(x.shape[2:], size, strict=True):
+        places = torch.arange(new, dtype=x.dtype, device=x.device)
+        places = places / (new - 1) * (old - 1)
+        numbers = torch.arange(old, dtype=x.dtype, device=x.device)
+        distance = (places[:, None] - numbers).abs() / ((old - 1) / (new - 1))
+        weights.append((1 - distance).clamp(min=0))
+    rows, columns = weights
+    missing = x.isnan()
+    counted = rows @ (~missing).to(x.dtype) @ columns.T
+    lost = rows @ missing.to(x.dtype) @ columns.T
+    mean = rows @ x.where(~missing, 0) @ columns.T / counted
+    return mean.where(~(lost / counted > 0.5), float("nan"))
