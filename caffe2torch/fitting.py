@@ -43,11 +43,12 @@ class _Judged:
     message: Any
     unknown: tuple[str, ...]
     foreign: int  # messages of other layer types
+    missing: tuple[str, ...]  # required fields that are not there
 
     @property
-    def worth(self) -> tuple[int, int, bool]:
+    def worth(self) -> tuple[int, int, int, bool]:
         """The less, the better it fits."""
-        return len(self.unknown), self.foreign, self.candidate.asked
+        return len(self.unknown), self.foreign, len(self.missing), self.candidate.asked
 
     @property
     def own(self) -> bool:
@@ -92,7 +93,7 @@ def fit(layer: Any, declared: Sequence[Candidate], generation: str = "LayerParam
     if forks.BVLC in best[0].candidate.forks:
         best = best[:1]
     ways = tuple(Way(each.candidate.forks, each.message) for each in best)
-    return Fit(ways, "" if forced else _misread(best))
+    return Fit(ways, _lacking(best[0]) or ("" if forced else _misread(best)))
 
 
 def _judge(candidate: Candidate, content: bytes, generation: str) -> _Judged | None:
@@ -101,12 +102,14 @@ def _judge(candidate: Candidate, content: bytes, generation: str) -> _Judged | N
         message.ParseFromString(content)
     except (DecodeError, ValueError):
         return None
-    if message.FindInitializationErrors():
-        return None
     unknown = tuple(name for name in fields.unknown(message) if not name.startswith("blobs."))
     own = candidate.own | candidate.fields.keys() | _COMMON
     present = {field.name for field, _ in message.ListFields() if field.name.endswith("_param")}
-    return _Judged(candidate, message, unknown, len(present - own))
+    return _Judged(candidate, message, unknown, len(present - own), tuple(message.FindInitializationErrors()))
+
+
+def _lacking(best: _Judged) -> str:
+    return f"its required field {best.missing[0]} is missing in the file" if best.missing else ""
 
 
 def _misread(best: Sequence[_Judged]) -> str:

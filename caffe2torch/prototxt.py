@@ -19,7 +19,7 @@ from caffe2torch.errors import FileError, TextError
 from caffe2torch.fields import is_repeated, plain_text
 from caffe2torch.fitting import Fit, Way, meant
 from caffe2torch.phases import DATA_TYPES
-from caffe2torch.readings import V1, Candidate, candidates
+from caffe2torch.readings import V1, Candidate, candidates, types_with
 from caffe2torch.tokens import Tokens
 from caffe2torch.upgrade import type_name
 
@@ -106,11 +106,21 @@ class _Reader:
             tokens.expect(":")
         else:
             tokens.found(":")
-        if repeated and tokens.found("["):
+        if name == "engine" and field.enum_type is not None and self._strange_engine(field):
+            self.passed.append(f"{message.DESCRIPTOR.name}.engine")
+        elif repeated and tokens.found("["):
             self._list(message, field)
         else:
             self._value(message, field)
         tokens.found(";", ",")
+
+    def _strange_engine(self, field: Any) -> bool:
+        """Whether an engine of a fork comes next, such as MKLDNN; it is passed over, as it computes the same."""
+        token = self.tokens.token
+        strange = token.kind == "word" and token.text not in field.enum_type.values_by_name
+        if strange:
+            self.tokens.take()
+        return strange
 
     def _list(self, message: Any, field: Any) -> None:
         while not self.tokens.found("]"):
@@ -316,8 +326,10 @@ def _no_field(descriptor: Any, name: str, kind: str, near: list[str], known: lis
         return f"{said}; did you mean {near[0]}?"
     where = f" on a layer of type {kind}" if kind else ""
     if known:
+        types = types_with(name) if descriptor.name in _WHOLE else []
+        understood = f"; it is understood on layers of type {', '.join(types)}" if types else ""
         return (
-            f"{said} in BVLC's Caffe; it is known by {forks.titles(known)}, but not understood{where}: "
+            f"{said} in BVLC's Caffe{understood}. It is known by {forks.titles(known)}, but not understood{where}: "
             "leave it out if the layer computes the same without it"
         )
     return (

@@ -100,6 +100,11 @@ def declare(type_name: str, proto: Mapping[str, Any], understood: Sequence[str])
     _candidates.pop(type_name, None)
 
 
+def types_with(field_name: str) -> list[str]:
+    """The layer types whose readings have a field."""
+    return [name for name, (read, _) in _declared.items() if field_name in read]
+
+
 def declared() -> frozenset[str]:
     """The types of which something was declared."""
     return frozenset(_declared)
