@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -105,23 +105,21 @@ class _Spread(Operation):
         x = nodes.inputs[0]
         if self.average:
             x = nodes.add("Div", [x, nodes.constant(self._lengths(), "window")])
+        # Rows and columns of zeros before, and Slice behind: a Pad at the end onnxruntime would join to a pooling.
+        columns = list(zip(self.bottom, self.stride, self.kernel, self.size, strict=True))
+        more = [max(-(((n - 1) * step + kernel - size) // step), 0) for n, step, kernel, size in columns]
+        if any(more):
+            x = nodes.add("Pad", [x, nodes.constant(np.array([0] * 6 + more, np.int64), "pads")])
         weight = nodes.constant(np.ones((self.channels, 1, *self.kernel), np.float32), "ones")
-        reach = [
-            (count - 1) * stride + kernel
-            for count, stride, kernel in zip(self.bottom, self.stride, self.kernel, strict=True)
-        ]
-        beyond = [have - want for have, want in zip(reach, self.size, strict=True)]
-        windows = nodes.add(
-            "ConvTranspose",
-            [x, weight],
-            1 if any(beyond) else nodes.outputs,
-            kernel_shape=list(self.kernel),
-            strides=list(self.stride),
-            group=self.channels,
-        )
-        if any(beyond):  # a negative pad cuts
-            pads = np.array([0] * 6 + [-more for more in beyond], np.int64)
-            nodes.add("Pad", [windows, nodes.constant(pads, "pads")], nodes.outputs)
+        attributes: dict[str, Any] = {
+            "kernel_shape": list(self.kernel),
+            "strides": list(self.stride),
+            "group": self.channels,
+        }
+        windows = nodes.add("ConvTranspose", [x, weight], **attributes)
+        places = {"starts": (0, 0), "ends": self.size, "axes": (2, 3)}
+        arrays = [nodes.constant(np.array(numbers, np.int64), name) for name, numbers in places.items()]
+        nodes.add("Slice", [windows, *arrays], nodes.outputs)
 
     def _lengths(self) -> np.ndarray:
         """How much of each window lies inside, at least 1: (h, w)."""
