@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from caffe2torch.calls import Step
 from caffe2torch.layers.scale import stretched
 from caffe2torch.net import Layer, Shape
-from caffe2torch.registry import LayerError, Operation, layer
+from caffe2torch.registry import LayerError, Operation, layer, refuse_in_place
 
 if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
@@ -30,8 +30,7 @@ class Axpy(Operation):
             raise LayerError(f"x and y have the shapes {x} and {y}; the fork wants equal ones")
         if len(a) not in (2, 4) or a[:2] != x[:2] or any(size != 1 for size in a[2:]):
             raise LayerError(f"a has the shape {a}; for x of {x} it must be {x[:2]} or {(*x[:2], 1, 1)}")
-        if layer.tops[0] in layer.bottoms[:2]:
-            raise LayerError(f"it writes over its bottom {layer.tops[0]!r} before it reads it; only y may be its top")
+        refuse_in_place(layer)
         return cls(len(x), a[1:])
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
