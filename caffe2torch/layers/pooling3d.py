@@ -116,11 +116,19 @@ class Pooling3D(Operation):
             nodes.add("MaxPool", [x], nodes.outputs, **windows)
             return
         lengths, whole = self._lengths(), np.float32(np.prod(self.kernel))
-        if (lengths == whole).all():
+        if x == nodes.inputs[0] and (lengths == whole).all():
             nodes.add("AveragePool", [x], nodes.outputs, **windows)
             return
-        # ONNX divides by the whole window; 0 / 0 is NaN where nothing of one is inside, as in C3D.
-        total = nodes.add("Mul", [nodes.add("AveragePool", [x], **windows), nodes.constant(whole, "window")])
+        # ONNX divides by the whole window. The factor stands between Pad and AveragePool, of which onnxruntime would
+        # make one node, that refuses pads over the kernel.
+        if whole == 1:
+            last = [(out - 1) * step + 1 for out, step in zip(self.out, self.stride, strict=True)]
+            places = {"starts": [0, 0, 0], "ends": last, "axes": [2, 3, 4], "steps": list(self.stride)}
+            arrays = [nodes.constant(np.array(numbers, np.int64), name) for name, numbers in places.items()]
+            total = nodes.add("Slice", [x, *arrays])
+        else:
+            total = nodes.add("AveragePool", [nodes.add("Mul", [x, nodes.constant(whole, "window")])], **windows)
+        # 0 / 0 is NaN where nothing of a window is inside, as in C3D.
         nodes.add("Div", [total, nodes.constant(lengths, "lengths")], nodes.outputs)
 
 
