@@ -128,7 +128,7 @@ class DetectionOutput(Operation):
         if not self.shared:
             boxes = nodes.add("Gather", [nodes.add("Transpose", [boxes], perm=[0, 2, 1, 3]), chosen], axis=1)
         rows = self._rows(nodes, boxes, scores, chosen, priors)
-        _with_nothing(nodes, rows, images)
+        with_nothing(nodes, rows, images)
 
     def _rows(self, nodes: LayerNodes, boxes: str, scores: str, chosen: str, priors: int) -> str:
         """(rows, 7), with none where nothing is found."""
@@ -248,7 +248,7 @@ def _only_best(nodes: LayerNodes, scores: str, count: int) -> str:
     return str(nodes.add("ScatterElements", [lowest, order, best], axis=2))
 
 
-def _with_nothing(nodes: LayerNodes, rows: str, images: str) -> None:
+def with_nothing(nodes: LayerNodes, rows: str, images: str) -> None:
     """The rows as (1, 1, rows, 7); where there are none, (i, -1, ...) for each image."""
     zero, one = (nodes.constant(np.int64(value), "bound") for value in (0, 1))
     numbers = nodes.add("Cast", [nodes.add("Range", [zero, images, one])], to=FLOAT)
