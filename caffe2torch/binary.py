@@ -30,8 +30,9 @@ def read(path: Path, fork: str | None = None) -> Net:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WireError(f"{path}: not a .caffemodel, or a damaged one: {reason}") from error
     fits = fitting.of_net(message, str(path), fork)
-    # Of layers that forks have, too, it depends on the fork what is required.
-    missing = [name for name in message.FindInitializationErrors() if _layer_place(name) not in fits]
+    # Where a fork has the layer, it depends on the fork what is required.
+    forked = {place for place, fit in fits.items() if not fit.misread}
+    missing = [name for name in message.FindInitializationErrors() if _layer_place(name) not in forked]
     if missing:
         raise WireError(f"{path}: the required field {missing[0]} is missing; Caffe does not read this file")
     net = net_message.to_net(message, str(path), _blobs(message, walk), fits)

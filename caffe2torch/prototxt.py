@@ -1,8 +1,7 @@
-"""Protobuf's text format as Caffe reads it: the grammar of C++'s TextFormat, which is stricter than Python's.
+"""Caffe's text files as messages: what Caffe would not read is an error that says at which line.
 
-A field given twice, an unknown field, a number out of range, a wrong escape or a required field left out is an error,
-and says at which line. The layers of Caffe's forks are read as their readings say (readings.py); what a fork's field
-cannot change, as in data layers and losses, is passed over and told.
+The layers of Caffe's forks are read as their readings say (readings.py). Fields of forks that change nothing at
+inference, as in data layers and losses, are passed over and told.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from typing import Any
 
 from caffe2torch import forks, registry, schema
 from caffe2torch.errors import FileError, TextError
-from caffe2torch.fields import is_repeated, plain_text
+from caffe2torch.fields import plain_text
 from caffe2torch.fitting import Fit, Way, meant
 from caffe2torch.phases import DATA_TYPES
 from caffe2torch.readings import V1, Candidate, candidates, types_with
+from caffe2torch.text_format import Reader, complete
 from caffe2torch.tokens import Tokens
 from caffe2torch.upgrade import type_name
 
 _LAYERS = ("caffe.LayerParameter", "caffe.V1LayerParameter")
 _WHOLE = ("NetParameter", "LayerParameter", "V1LayerParameter")
-_TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
 
 
 @dataclass
@@ -67,52 +66,32 @@ def _bytes(path: Path) -> bytes:
 
 def _parse(raw: bytes, where: str, kind: str, fork: str | None = None) -> Text:
     text = Text(schema.message(kind)())
-    reader = _Reader(Tokens(raw, where), text, fork)
+    reader = _NetReader(Tokens(raw, where), text, fork)
     while reader.tokens.token.kind != "end":
         reader.field(text.message)
-    _complete(text.message, where)
+    complete(text.message, where)
     return text
 
 
-def _complete(message: Any, where: str) -> None:
-    missing = message.FindInitializationErrors()
-    if missing:
-        raise TextError(f"{where}: not what Caffe can read: the required field {missing[0]} is missing")
-
-
-class _Reader:
-    """Fills messages from tokens."""
+class _NetReader(Reader):
+    """Reads layers by their types."""
 
     def __init__(self, tokens: Tokens, text: Text, fork: str | None) -> None:
-        self.tokens, self.text, self.fork = tokens, text, fork
+        super().__init__(tokens)
+        self.text, self.fork = text, fork
         self.kind = ""  # the type of the layer that is being read
         self.passed = text.passed
 
-    def field(self, message: Any) -> None:
-        """One ``name: value``, ``name { }`` or ``name: [ ]``, with the comma or semicolon behind it."""
-        tokens = self.tokens
-        name = tokens.token.text
-        if tokens.token.kind != "word":
-            tokens.fail(f"the name of a field was expected, not {tokens.seen()}")
-        field = message.DESCRIPTOR.fields_by_name.get(name)
-        if field is None:
-            self._pass_over(message.DESCRIPTOR, name)
-            return
-        repeated = is_repeated(field)
-        if not repeated and message.HasField(name):
-            tokens.fail(f"{name} is given twice in one {message.DESCRIPTOR.name}; keep one of the two")
-        tokens.take()
-        if field.message_type is None:
-            tokens.expect(":")
-        else:
-            tokens.found(":")
-        if name == "engine" and field.enum_type is not None and self._strange_engine(field):
+    def value(self, message: Any, field: Any) -> None:
+        """As of every message; of layers, and of engines that only forks have, otherwise."""
+        if field.message_type is not None and field.message_type.full_name in _LAYERS:
+            holder = getattr(message, field.name)
+            inner = holder.add()
+            self._layer(inner, (len(holder) - 1) if message is self.text.message else None)
+        elif field.name == "engine" and field.enum_type is not None and self._strange_engine(field):
             self.passed.append(f"{message.DESCRIPTOR.name}.engine")
-        elif repeated and tokens.found("["):
-            self._list(message, field)
         else:
-            self._value(message, field)
-        tokens.found(";", ",")
+            super().value(message, field)
 
     def _strange_engine(self, field: Any) -> bool:
         """Whether an engine of a fork comes next, such as MKLDNN; it is passed over, as it computes the same."""
@@ -121,27 +100,6 @@ class _Reader:
         if strange:
             self.tokens.take()
         return strange
-
-    def _list(self, message: Any, field: Any) -> None:
-        while not self.tokens.found("]"):
-            self._value(message, field)
-            if not self.tokens.found(","):
-                self.tokens.expect("]")
-                return
-
-    def _value(self, message: Any, field: Any) -> None:
-        holder: Any = getattr(message, field.name)
-        if field.message_type is not None:
-            inner = holder.add() if is_repeated(field) else holder
-            inner.SetInParent()
-            if field.message_type.full_name in _LAYERS:
-                self._layer(inner, (len(holder) - 1) if message is self.text.message else None)
-            else:
-                self._message(inner)
-        elif is_repeated(field):
-            holder.append(self._scalar(field))
-        else:
-            setattr(message, field.name, self._scalar(field))
 
     def _layer(self, message: Any, place: int | None) -> None:
         """A layer by the readings of its type; ``message`` gets what BVLC's schema has of it."""
@@ -169,12 +127,14 @@ class _Reader:
                 continue
             seen[lines] = None
             self.tokens.back(start)
+            passed = len(self.passed)
             read = candidate.message(message.DESCRIPTOR.name)()
             try:
-                self._message(read)
-                _complete(read, self.tokens.where)
+                self.message(read)
+                complete(read, self.tokens.where)
             except TextError as error:
                 faults.append((self.tokens.token.start, error))
+                del self.passed[passed:]
                 continue
             seen[lines] = len(ways)
             ways.append(Way(candidate.forks, read))
@@ -184,7 +144,7 @@ class _Reader:
         if not ways and faults:
             raise max(faults, key=lambda fault: fault[0])[1]
         if not ways:
-            self._message(message)
+            self.message(message)
             return []
         self.tokens.back(end)
         common = type(ways[0].message).FromString(ways[0].message.SerializePartialToString())
@@ -220,7 +180,7 @@ class _Reader:
             return type_name(names[int(token.text, 0)].name) if int(token.text, 0) in names else ""
         return type_name(token.text)
 
-    def _pass_over(self, descriptor: Any, name: str) -> None:
+    def unknown(self, descriptor: Any, name: str) -> None:
         """Skip a field that the schema does not know, if nothing depends on it; TextError otherwise."""
         near = get_close_matches(name, [field.name for field in descriptor.fields], 1, cutoff=0.85)
         known = forks.who_knows(descriptor.name, name)
@@ -240,70 +200,6 @@ class _Reader:
     def _unused(self, descriptor: Any) -> bool:
         """Whether inference does not depend on a message of the present layer: it serves training, or brings data."""
         return descriptor.name == "TransformationParameter" or (self.kind != "" and not registry.infers(self.kind))
-
-    def _message(self, message: Any) -> None:
-        tokens, start = self.tokens, self.tokens.token.start
-        closing = ">" if tokens.found("<") else "}"
-        if closing == "}":
-            tokens.expect("{")
-        while not tokens.found(closing):
-            if tokens.token.kind == "end":
-                tokens.fail("this brace is never closed", start)
-            self.field(message)
-
-    def _scalar(self, field: Any) -> Any:
-        if field.enum_type is not None:
-            return self._enum(field)
-        if field.cpp_type == field.CPPTYPE_STRING:
-            if self.tokens.token.kind != "string":
-                self.tokens.fail(f"{field.name} must be a text in quotes, not {self.tokens.seen()}")
-            return plain_text(self.tokens.string())
-        if field.cpp_type == field.CPPTYPE_BOOL:
-            return self._bool(field)
-        if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
-            return self._float(field)
-        bits = {field.CPPTYPE_INT64: 63, field.CPPTYPE_UINT32: 32}.get(field.cpp_type, 31)
-        return self._integer(field, (1 << bits) - 1, signed=bits != 32)
-
-    def _integer(self, field: Any, largest: int, signed: bool) -> int:
-        tokens, start = self.tokens, self.tokens.token.start
-        negative = signed and tokens.found("-")
-        if tokens.token.kind != "integer":
-            kind = "an integer" if signed else "an integer of at least 0"
-            tokens.fail(f"{field.name} must be {kind}, not {tokens.seen()}")
-        text = tokens.take().text
-        octal = len(text) > 1 and text[0] == "0" and text[1] not in "xX"
-        value = int(text, 8) if octal else int(text, 0)
-        if value > largest + negative:
-            tokens.fail(f"{text} is too large for {field.name}", start)
-        return -value if negative else value
-
-    def _float(self, field: Any) -> float:
-        negative = self.tokens.found("-")
-        kind, text = self.tokens.token.kind, self.tokens.token.text.lower()
-        decimal = kind == "integer" and (text == "0" or text[0] != "0")
-        if not decimal and kind != "float" and not (kind == "word" and text in ("inf", "infinity", "nan")):
-            self.tokens.fail(f"{field.name} must be a decimal number, not {self.tokens.seen()}")
-        self.tokens.take()
-        value = float(text if kind == "word" else text.rstrip("f"))
-        return -value if negative else value
-
-    def _bool(self, field: Any) -> bool:
-        token = self.tokens.token
-        if token.kind == "integer":
-            return bool(self._integer(field, 1, signed=False))
-        if token.kind != "word" or token.text not in _TRUE + _FALSE:
-            self.tokens.fail(f"{field.name} must be true or false, not {self.tokens.seen()}")
-        return self.tokens.take().text in _TRUE
-
-    def _enum(self, field: Any) -> int:
-        token, names = self.tokens.token, field.enum_type.values_by_name
-        if token.kind == "word" and token.text in names:
-            return int(names[self.tokens.take().text].number)
-        number = self._integer(field, 0x7FFFFFFF, signed=True) if token.kind in ("integer", "symbol") else -1
-        if number not in field.enum_type.values_by_number:
-            self.tokens.fail(f"{field.name} must be one of {', '.join(names)}, not {token.text[:40]}", token.start)
-        return number
 
 
 def _asked(candidate: Candidate) -> bool:

@@ -22,7 +22,7 @@ the number of blobs tells; otherwise the user has to, by ``--fork``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, product
 from typing import Any
@@ -90,6 +90,8 @@ _candidates: dict[str, tuple[Candidate, ...]] = {}
 
 def declare(type_name: str, proto: Mapping[str, Any], understood: Sequence[str]) -> None:
     """Make known how a layer type's fields may be read; ``registry.layer`` does. ValueError for a faulty line."""
+    if not proto:
+        return
     read: dict[str, tuple[Reading, ...]] = {}
     for name, given in proto.items():
         several = (given,) if isinstance(given, (str, Reading)) else tuple(given)
@@ -98,6 +100,12 @@ def declare(type_name: str, proto: Mapping[str, Any], understood: Sequence[str])
             _message(DescriptorProto(), name, reading.message, "")
     _declared[type_name] = (read, frozenset([*read, *understood]))
     _candidates.pop(type_name, None)
+
+
+def renumbered(fields: Iterable[str]) -> dict[str, str]:
+    """Of BVLC's fields, those that a fork has under another number, with their message."""
+    bvlc = schema.parameters()
+    return {name: bvlc[name].name for name in fields if name in bvlc and known_forks.numbers(name)}
 
 
 def types_with(field_name: str) -> list[str]:
@@ -132,17 +140,15 @@ def empty(type_name: str, forks: Sequence[str], field_name: str) -> Fields:
 
 
 def descriptor(type_name: str, forks: Sequence[str], field_name: str) -> Any:
-    """The message in a layer's field, as the type's first reading for one of the forks has it.
+    """The message in a layer's field, as the type's first reading for one of the forks has it, or else BVLC.
 
     KeyError if no reading has the field, nor BVLC.
     """
     having = [each for each in candidates(type_name) if field_name in each.fields]
     meant = [each for each in having if set(each.forks) & set(forks)]
-    if known_forks.BVLC not in forks:
-        meant = meant or having
-    if not meant:
+    if not meant and (field_name in schema.parameters() or not having):
         return schema.parameters()[field_name]
-    return meant[0].message().DESCRIPTOR.fields_by_name[field_name].message_type
+    return (meant or having)[0].message().DESCRIPTOR.fields_by_name[field_name].message_type
 
 
 def fork_names() -> set[str]:

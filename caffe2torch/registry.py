@@ -117,8 +117,7 @@ def layer(
         for name in types:
             if name in _registered:
                 raise ValueError(f"layer type {name} is registered twice")
-            if proto:
-                readings.declare(name, proto, tuple(understood))
+            readings.declare(name, {**readings.renumbered(understood), **(proto or {})}, tuple(understood))
             _registered[name] = cls
         return cls
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from caffe2torch.calls import Call, Step, literal, same
 from caffe2torch.net import Fields, Layer, Shape
+from caffe2torch.readings import Reading
 from caffe2torch.registry import LayerError, Operation, layer
 
 if TYPE_CHECKING:
@@ -41,11 +42,17 @@ def _pair(p: Fields, name: str, default: int | None) -> Pair:
     "Pooling",
     tops=(1, 2),
     pooling_param="pool pad pad_h pad_w kernel_size kernel_h kernel_w stride stride_h stride_w engine "
-    "global_pooling round_mode",
+    "global_pooling round_mode ceil_mode",
+    proto={
+        "pooling_param": (
+            Reading("inisis", None, "+ ceil_mode 13 bool =true"),  # BVLC has round_mode under 13
+            Reading("synopsys", None, "+ ceil_mode 14 bool =true; pad_type 13 uint32 =0"),
+        )
+    },
 )
 @dataclass(frozen=True)
 class Pooling(Operation):
-    """Maximum or average over windows; sizes are rounded up unless ``round_mode`` is FLOOR."""
+    """Maximum or average over windows; sizes are rounded up unless ``round_mode`` or forks' ``ceil_mode`` says not."""
 
     method: str
     kernel: Pair
@@ -75,7 +82,7 @@ class Pooling(Operation):
             raise LayerError("kernel and stride must be at least 1 in each axis")
         if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
             raise LayerError(f"pad {pad} must be smaller than the kernel {kernel}")
-        up = p.round_mode == "CEIL"
+        up = p.round_mode == "CEIL" if {"bvlc"}.issuperset(layer.fork) else p.ceil_mode
         return cls(p.pool, kernel, stride, pad, up, p.global_pooling, len(layer.tops) > 1, size)._checked()
 
     def _checked(self) -> Pooling:

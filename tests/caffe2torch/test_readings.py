@@ -65,7 +65,7 @@ CASES = [
     ("Interp", sub(147, whole(3, 2)), "interp_param", ["ssd-windows"], {"zoom_factor": 2}),
     ("Interp", sub(163, whole(7, 2)), "interp_param", ["synopsys"], {"full_zoom_factor": 2, "zoom_factor": 1}),
     ("SmoothL1Loss", sub(148, real(1, 3)), "smooth_l1_loss_param", ["intel"], {"sigma": 3.0}),
-    ("Clip", sub(148, real(1, 3), real(2, 4)), "clip_param", [], {"min": 3.0, "max": 4.0}),
+    ("Clip", sub(148, real(1, 3), real(2, 4)), "clip_param", ["bvlc"], {"min": 3.0, "max": 4.0}),
     ("Reorg", sub(149, whole(1, 2)), "reorg_param", ["mobilenet-yolo"], {"stride": 2}),
     ("Reorg", sub(159, whole(1, 2)), "reorg_param", ["intel"], {"stride": 2}),
     ("Reorg", sub(197, whole(1, 2)), "reorg_param", ["synopsys"], {"stride": 2}),
@@ -104,11 +104,18 @@ CASES = [
     ("HardSigmoid", sub(501, real(1, 3)), "hardsigmoid_param", ["inisis"], {"alpha": 3.0}),
     ("Pooling3D", sub(266, whole(13, 2)), "pooling3d_param", ["synopsys"], {"kernel_d": 2}),
     ("Pooling3D", sub(6662, whole(5, 2)), "pooling3d_param", ["c3d"], {"kernel_depth": 2}),
+    # BVLC's messages, which forks gave other numbers
+    ("Scale", sub(160, whole(4, 1)), "scale_param", ["tsn"], {"bias_term": True, "axis": 1}),
+    ("Scale", sub(142, whole(4, 1)), "scale_param", ["bvlc"], {"bias_term": True}),
+    ("Bias", sub(161, whole(1, 0)), "bias_param", ["tsn"], {"axis": 0}),
+    ("Clip", sub(248, real(1, 3), real(2, 4)), "clip_param", ["synopsys"], {"max": 4.0}),
+    ("LSTM", sub(151, whole(1, 3)), "recurrent_param", ["nvcaffe"], {"num_output": 3}),
+    ("LSTM", sub(146, whole(1, 3)), "recurrent_param", ["bvlc"], {"num_output": 3}),
     # BVLC's own, which forks gave the same numbers
     ("Embed", sub(137, whole(1, 3), whole(2, 4)), "embed_param", [], {"num_output": 3}),
     ("Tile", sub(138, whole(2, 3)), "tile_param", [], {"tiles": 3}),
     ("ELU", sub(140, real(1, 3)), "elu_param", [], {"alpha": 3.0}),
-    ("Bias", sub(141, whole(1, 0)), "bias_param", [], {"axis": 0}),
+    ("Bias", sub(141, whole(1, 0)), "bias_param", ["bvlc"], {"axis": 0}),
     ("Crop", sub(144, whole(2, 3)), "crop_param", [], {"offset": (3,)}),
     ("Swish", sub(147, real(1, 3)), "swish_param", [], {"beta": 3.0}),
 ]
@@ -280,9 +287,9 @@ def test_a_forks_field_on_the_wrong_layer_names_the_forks(tmp_path: Path) -> Non
     path = nets.write(tmp_path, nets.layer("it", "ReLU", "x", "y", "permute_param { order: 1 }"))
     with pytest.raises(
         TextError,
-        match=r"LayerParameter has no field 'permute_param' in BVLC's Caffe; it is understood on layers of type Permute. "
-        r"It is known by weiliu89/caffe branch ssd, chuanqi305/ssd, .*happynear/caffe-windows branch ms, .*, but not "
-        r"understood on a layer of type ReLU",
+        match=r"LayerParameter has no field 'permute_param' in BVLC's Caffe; it is understood on layers of "
+        r"type Permute. It is known by weiliu89/caffe branch ssd, chuanqi305/ssd, .*happynear/caffe-windows branch ms"
+        r", .*, but not understood on a layer of type ReLU",
     ):
         caffe2torch.load_net(None, path)
 
@@ -308,7 +315,8 @@ def test_what_serves_training_is_passed_over_and_told(tmp_path: Path) -> None:
         'default_forward_type: FLOAT16 compile_net_state { is_init: false kept_bn_layers: "a" }',
         'layer { name: "data" type: "AnnotatedData" top: "x" top: "label" transform_param { crop_size: 6'
         " resize_param { prob: 1 resize_mode: WARP height: 6 interp_mode: [LINEAR, AREA] } mean_value: 104 }"
-        " annotated_data_param { batch_sampler { max_trials: 1 sampler { min_scale: -0.3 } } label_map_file: 'a' 'b' } }",
+        " annotated_data_param { batch_sampler { max_trials: 1 sampler { min_scale: -0.3 } } label_map_file: 'a' 'b' "
+        "} }",
         nets.layer("act", "ReLU", "x", "y", "forward_type: FLOAT16 relu_param { engine: MKLDNN fuse: true }"),
         nets.layer("loss", "MultiBoxLoss", "y label", "loss", "multibox_loss_param { loc_weight: 1.0 }"),
         nets.layer("act2", "ReLU", "y", "z", "relu_param { negative_slope: 0.5 }"),
@@ -319,7 +327,8 @@ def test_what_serves_training_is_passed_over_and_told(tmp_path: Path) -> None:
     assert net.layers[2].param("relu_param").negative_slope == 0.5
     assert net.notes == (
         "fields of Caffe's forks passed over: data (AnnotatedData): TransformationParameter.resize_param, "
-        "annotated_data_param; act (ReLU): forward_type, ReLUParameter.engine, ReLUParameter.fuse; loss (MultiBoxLoss): multibox_loss_param",
+        "annotated_data_param; act (ReLU): forward_type, ReLUParameter.engine, ReLUParameter.fuse; "
+        "loss (MultiBoxLoss): multibox_loss_param",
         "fields of Caffe's forks passed over: default_forward_type, compile_net_state",
     )
 
@@ -334,6 +343,18 @@ def test_a_layer_without_converter_does_not_keep_a_net_from_being_read(tmp_path:
     with pytest.raises(NetError, match=r"crf \(MultiStageMeanfield\): no converter \(a layer of hszhao/PSPNet"):
         caffe2torch.convert(None, path)
     assert caffe2torch.convert(None, path, drop=["crf"]).output_names == ("y",)
+
+
+def test_pools_that_round_down(tmp_path: Path) -> None:
+    """inisis/caffe, and others, say ceil_mode where BVLC says round_mode; in binary files the number is the same."""
+    shapes = {}
+    for said in ("", "ceil_mode: true", "ceil_mode: false", "round_mode: FLOOR"):
+        pool = nets.layer("it", "Pooling", "x", "y", f"pooling_param {{ kernel_size: 2 stride: 2 {said} }}")
+        shapes[said] = nets.graph(tmp_path, nets.given("x", 1, 1, 5, 5), pool).shape_of("y")[2]
+    assert list(shapes.values()) == [3, 3, 2, 2]
+    path = binary(tmp_path, layer("Pooling", sub(121, whole(2, 2), whole(3, 2), whole(13, 0))))
+    assert caffe2torch.load_net(path).layers[0].param("pooling_param").round_mode == "CEIL"
+    assert caffe2torch.load_net(path, fork="inisis").layers[0].param("pooling_param").ceil_mode is False
 
 
 # V1: DeconvNet's and SegNet's `layers`
