@@ -50,7 +50,7 @@ def quicksorted(nodes: LayerNodes, scores: str, count: int) -> str:
     )
     trips, always = nodes.constant(np.int64(count), "count"), nodes.constant(np.bool_(True), "always")
     sorted_order, _, _ = nodes.add("Loop", [trips, always, places, starts, ends], 3, body=graph)
-    return str(sorted_order)
+    return nodes.reshape(sorted_order, shape)  # what a Loop carries has no shape for onnx, even if it never changes
 
 
 def _partners(
