@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -19,6 +21,14 @@ def test_the_table_of_layers_is_what_the_command_prints() -> None:
     assert table is not None
     printed = CliRunner().invoke(caffe2torch_main, ["layers", "--markdown"]).stdout.strip()
     assert table[1] == printed, "put in what `caffe2torch layers --markdown` prints"
+
+
+def test_the_table_beside_others_is_what_the_benchmark_prints() -> None:
+    table = re.search(r"<!-- matrix: .*? -->\n\n(.*?)\n\n<!-- end of matrix -->", README, re.DOTALL)
+    assert table is not None
+    script = Path(__file__).parents[1] / "benchmarks" / "layer_matrix.py"
+    printed = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout.strip()
+    assert table[1] == printed, "put in what `python benchmarks/layer_matrix.py` prints"
 
 
 def test_every_command_it_names_is_there() -> None:
