@@ -26,7 +26,8 @@ class Value:
     name: str
     blob: str
     shape: Shape
-    rows: str = ""  # axis 0 may have any size: BATCH, or named after the layer that selects items
+    rows: str = ""  # one axis may have any size: BATCH, or named after the layer that selects items
+    rows_axis: int = 0  # which one
 
 
 @dataclass(frozen=True)
@@ -213,13 +214,14 @@ def _rows(
     operations: Sequence[Operation],
     found: Mapping[int, Shape],
     grown: Mapping[int, Shape] | None,
-) -> dict[int, str]:
-    """The values whose axis 0 may have any size, with the name of that size: the batch's, or a selection's."""
-    rows = {value: BATCH for value, shape in found.items() if grown is not None and grown[value] != shape}
+) -> dict[int, tuple[str, int]]:
+    """The values of which one axis may have any size, with the name of that size (the batch's, or a selection's)."""
+    batch = (BATCH, 0)
+    rows = {value: batch for value, shape in found.items() if grown is not None and grown[value] != shape}
     for entry, operation in zip(wires, operations, strict=True):
-        selected = [value for value in entry.inputs if rows.get(value, BATCH) != BATCH]
+        selected = [value for value in entry.inputs if rows.get(value, batch) != batch and not rows[value][1]]
         if operation.selects:
-            rows.update(dict.fromkeys(entry.outputs, f"{entry.layer.name}_rows"))
+            rows.update(dict.fromkeys(entry.outputs, (f"{entry.layer.name}_rows", operation.rows_axis)))
         elif selected:
             first = found[selected[0]][:1]
             rows.update({value: rows[selected[0]] for value in entry.outputs if found[value][:1] == first})
@@ -334,7 +336,7 @@ def _values(
     wires: Sequence[Wire],
     inputs: Mapping[int, str],
     shapes: Mapping[int, Shape],
-    rows: Mapping[int, str],
+    rows: Mapping[int, tuple[str, int]],
 ) -> dict[int, Value]:
     """Name every value: a blob's last one (or the one asked for) by the blob, earlier ones ``blob:layer``."""
     producer = {value: entry.layer.name for entry in wires for value in entry.outputs}
@@ -352,5 +354,5 @@ def _values(
                 count += 1
                 name = f"{base}:{count}"
             taken.add(name)
-        values[value] = Value(name, blob, shapes[value], rows.get(value, ""))
+        values[value] = Value(name, blob, shapes[value], *rows.get(value, ("", 0)))
     return values

@@ -183,7 +183,10 @@ class LayerNodes:
 
     def batched(self, shape: Sequence[int]) -> list[int]:
         """A shape to Reshape to, with -1 for axis 0 where the number of items may be any."""
-        return [-1, *shape[1:]] if shape and any(value.rows for value in self._node.inputs) else list(shape)
+        return [-1, *shape[1:]] if shape and self._any_batch() else list(shape)
+
+    def _any_batch(self) -> bool:
+        return any(value.rows and not value.rows_axis for value in self._node.inputs)
 
     def reshape(self, value: str, shape: Sequence[int], output: str | None = None) -> str:
         """A Reshape node to a constant shape."""
@@ -246,4 +249,7 @@ def _nodes(graph: Graph, state: Mapping[str, np.ndarray]) -> Nodes:
 
 
 def _dims(value: Value) -> list[int | str]:
-    return [value.rows, *value.shape[1:]] if value.rows else list(value.shape)
+    dims: list[int | str] = list(value.shape)
+    if value.rows:
+        dims[value.rows_axis] = value.rows
+    return dims

@@ -50,6 +50,7 @@ class Operation:
     loss: ClassVar[bool] = False  # only for training: dropped unless asked for
     measured: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the shape matters: they are not computed for it
     selects: ClassVar[bool] = False  # how many items its tops have, the data tells
+    rows_axis: ClassVar[int] = 0  # the axis that counts them
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Operation:

@@ -124,7 +124,7 @@ def shape_text(value: Value) -> str:
     """(N, 64, 224, 224), with N where the batch may have any size."""
     sizes = [str(size) for size in value.shape]
     if value.rows:
-        sizes[0] = _comment(value.rows)
+        sizes[value.rows_axis] = _comment(value.rows)
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 

@@ -69,6 +69,8 @@ class DetectionOutput(Operation):
     top_k: int | None  # of a class, before suppression
     keep: int | None  # of an image, at last
     measured = (3,)
+    selects = True
+    rows_axis = 2
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> DetectionOutput:

@@ -35,6 +35,8 @@ class Detections(Operation):
     classes: int
     threshold: float
     overlap: float
+    selects = True
+    rows_axis = 2
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(1, 1, 1, 7)]
