@@ -22,9 +22,14 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize(
     "arguments",
-    [["inspect", "{model}"], ["convert", "{model}", "--no-verify", "-o", "{out}"],
-     ["convert", "{model}", "--no-verify", "--onnx", "-o", "{out}"], ["layers"], ["--help"]],
-    ids=lambda arguments: " ".join(arguments),
+    [
+        ["inspect", "{model}"],
+        ["convert", "{model}", "--no-verify", "-o", "{out}"],
+        ["convert", "{model}", "--no-verify", "--onnx", "-o", "{out}"],
+        ["layers"],
+        ["--help"],
+    ],
+    ids=" ".join,
 )
 def test_no_torch(arguments: list[str], golden: Path, tmp_path: Path) -> None:
     model = golden / "illust2vec_mini" / "weights.caffemodel"
