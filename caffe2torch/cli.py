@@ -187,6 +187,7 @@ def solver(solver_prototxt: Path, out: Path | None) -> None:
 @click.option("--conf", "confidence", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="For boxes.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="For classes.")
 @click.option("--labels", type=FILE, help="Names of the classes, one a line.")
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def run_net(net: Path, picture: Path, labels: Path | None, as_json: bool, **options: Any) -> None:
     """Show that a port is right: run NET (a folder, or the .onnx in it) on PICTURE and say what it says."""

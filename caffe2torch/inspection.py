@@ -29,6 +29,7 @@ class Row:
         return {
             "name": self.layer.name,
             "type": self.layer.type,
+            "forks": list(self.layer.fork),
             "bottoms": list(self.layer.bottoms),
             "tops": list(self.layer.tops),
             "shapes": [None if shape is None else list(shape) for shape in self.shapes],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -198,6 +199,16 @@ def test_an_unknown_fork_lists_the_known_ones(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.main, ["inspect", str(path), "--fork", "waifu3x"])
     assert result.exit_code == 1 and "known are bvlc" in result.output
     assert CliRunner().invoke(cli.main, ["inspect", str(path), "--fork", "ssd"]).exit_code == 0
+
+
+def test_inspect_tells_the_fork(tmp_path: Path) -> None:
+    path = nets.write(tmp_path, nets.given("x", 1, 4, 6, 6), nets.layer("it", "Upsample", "x", "y"))
+    for options, expected in (
+        ([], ["segnet", "synopsys", "mobilenet-yolo", "inisis"]),
+        (["--fork", "inisis"], ["inisis"]),
+    ):
+        result = CliRunner().invoke(cli.main, ["inspect", str(path), "--json", *options])
+        assert json.loads(result.stdout)["layers"][0]["forks"] == expected
 
 
 class Told(Operation):
