@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch import onnx_model, surgery, weights
-from caffe2torch.errors import CaffeError
+from caffe2torch import arguments, onnx_model, surgery, weights
+from caffe2torch.errors import CaffeError, NetError, ShapeError
 from caffe2torch.graph import Graph, resolve
-from caffe2torch.net import Shape
+from caffe2torch.net import Net, Shape
 from caffe2torch.reader import PathLike, load_net
 from caffe2torch.torch_source import source
 
@@ -44,11 +44,34 @@ def convert(
     The module takes float32 tensors in the order of ``module.input_names`` and gives one, or a tuple in the order of
     ``module.output_names``. Raises CaffeError for every fault of the files or the net.
     """
+    patterns = arguments.names(drop, "drop")
+    blobs = None if outputs is None else arguments.names(outputs, "outputs")
+    shapes = arguments.input_shape(input_shape)
     net = load_net(caffemodel, prototxt, phase=phase, stages=stages, level=level, fork=fork)
-    if drop:
-        net, _ = surgery.drop(net, [drop] if isinstance(drop, str) else drop)
-    graph = resolve(net, outputs, input_shape)
+    if patterns:
+        net, _ = surgery.drop(net, patterns)
+    graph = _resolve(net, blobs, shapes)
     return build(graph, weights.state_dict(graph))
+
+
+def _resolve(net: Net, outputs: Sequence[str] | None, input_shape: Shape | Mapping[str, Shape] | None) -> Graph:
+    """As ``resolve``; an error that is there only with ``input_shape`` names it."""
+    try:
+        return resolve(net, outputs, input_shape)
+    except NetError as error:
+        if input_shape is None or _fails(net, outputs):
+            raise
+        raise NetError(f"input_shape={input_shape} does not fit the net: {error}", error.problems) from error
+
+
+def _fails(net: Net, outputs: Sequence[str] | None) -> bool:
+    try:
+        resolve(net, outputs)
+    except NetError:
+        return True
+    except ShapeError:  # the net does not say its size; all else was sound
+        return False
+    return False
 
 
 def build(graph: Graph, state: Mapping[str, np.ndarray]) -> nn.Module:

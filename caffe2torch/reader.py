@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from caffe2torch import binary, forks, hdf5, net_message, phases, prototxt, readings, registry, sharing
+from caffe2torch import arguments, binary, forks, hdf5, net_message, phases, prototxt, readings, registry, sharing
 from caffe2torch.errors import CaffeError, FileError
 from caffe2torch.net import Blob, Layer, Net
 
@@ -36,6 +36,7 @@ def load_net(
     """
     if caffemodel is None and prototxt is None:
         raise CaffeError("nothing to read: give a caffemodel, a prototxt or both")
+    phase, stages, level = arguments.phase(phase), arguments.names(stages, "stages"), arguments.level(level)
     registry.find("")  # the types of all families are known, and the forks they read
     fork = None if fork is None else forks.canonical(fork, readings.fork_names())
     weights = None if caffemodel is None else Path(caffemodel)
@@ -44,7 +45,7 @@ def load_net(
         if hdf5.is_hdf5(weights):
             raise FileError(f"{weights}: HDF5 holds weights only, no net; give its prototxt too (--prototxt)")
         return phases.deploy(sharing.share(phases.stored(binary.read(weights, fork))))
-    net = _from_text(Path(prototxt), phase, tuple(stages), level, fork)
+    net = _from_text(Path(prototxt), phase, stages, level, fork)
     if weights is None:
         return phases.deploy(sharing.share(net))
     joined = _with_hdf5 if hdf5.is_hdf5(weights) else _with_caffemodel
