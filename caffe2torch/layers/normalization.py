@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,24 +67,30 @@ class LRN(Operation):
 @layer("BatchNorm", batch_norm_param="use_global_stats moving_average_fraction eps")
 @dataclass(frozen=True)
 class BatchNorm(Operation):
-    """(x - mean) / sqrt(variance + eps) by channel, with stored or the batch's own statistics; no scale, no shift."""
+    """(x - mean) / sqrt(variance + eps) by channel, with stored or the batch's own statistics; no scale, no shift.
+
+    A bottom of one axis is one channel.
+    """
 
     channels: int
     axes: int
     eps: float
     momentum: float  # torch's: the weight of what is new
     stored: bool
+    single: bool  # the batch's statistics, and an item has one value a channel
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> BatchNorm:
         p = layer.param("batch_norm_param")
         axes = len(bottoms[0])
-        if not 2 <= axes <= 5:
-            raise LayerError(f"the bottom has {axes} axes; 2 to 5 are supported")
+        if not axes:
+            raise LayerError("the bottom has no axis, Caffe wants one or more")
         if layer.specs and any(spec.lr_mult for spec in layer.specs):
             raise LayerError("its param { lr_mult } must be 0: statistics are not learned by the solver")
         stored = p.use_global_stats if "use_global_stats" in p else layer.phase != "TRAIN"
-        return cls(bottoms[0][1], axes, p.eps, round(1 - p.moving_average_fraction, 9), stored)
+        channels = bottoms[0][1] if axes > 1 else 1
+        momentum = round(1 - p.moving_average_fraction, 9)
+        return cls(channels, axes, p.eps, momentum, stored, not stored and prod(bottoms[0][2:]) == 1)
 
     def params(self) -> tuple[Param, ...]:
         return (
@@ -105,13 +112,27 @@ class BatchNorm(Operation):
         }
 
     def torch(self) -> Step:
+        if self.single:
+            # nn.BatchNorm refuses a batch of one here.
+            over = literal(self._over())
+            mean, variance = f"{{0}}.mean({over}, keepdim=True)", f"{{0}}.var({over}, correction=0, keepdim=True)"
+            return Step(f"({{0}} - {mean}) / ({variance} + {literal(self.eps)}).sqrt()")
         options: dict[str, Any] = {} if self.eps == 1e-5 else {"eps": self.eps}
         if self.stored:
             options["momentum"] = self.momentum
         else:
             options["track_running_stats"] = False
-        target = f"nn.BatchNorm{max(self.axes - 2, 1)}d"
-        return Step(module=Call(target, self.channels, **options, affine=False))
+        dimensions = max(self.axes - 2, 1) if self.axes <= 5 else 1
+        module = Call(f"nn.BatchNorm{dimensions}d", self.channels, **options, affine=False)
+        if self.axes == 1:
+            return Step("{self}({0}[:, None])[:, 0]", module)
+        if self.axes > 5:
+            return Step("{self}({0}.flatten(2)).reshape({0}.shape)", module)
+        return Step(module=module)
+
+    def _over(self) -> tuple[int, ...]:
+        """The axes that statistics are taken over."""
+        return (0, *range(2, self.axes))
 
     def onnx(self, nodes: LayerNodes) -> None:
         x = nodes.inputs[0]
@@ -119,9 +140,14 @@ class BatchNorm(Operation):
             ones = nodes.constant(np.ones(self.channels, np.float32), "ones")
             zeros = nodes.constant(np.zeros(self.channels, np.float32), "zeros")
             statistics = [nodes.state("running_mean"), nodes.state("running_var")]
-            nodes.add("BatchNormalization", [x, ones, zeros, *statistics], nodes.outputs, epsilon=self.eps)
+            if self.axes > 1:
+                nodes.add("BatchNormalization", [x, ones, zeros, *statistics], nodes.outputs, epsilon=self.eps)
+                return
+            column = nodes.reshape(x, [-1, 1])
+            y = nodes.add("BatchNormalization", [column, ones, zeros, *statistics], epsilon=self.eps)
+            nodes.reshape(y, [-1], nodes.outputs[0])
             return
-        axes = [0, *range(2, self.axes)]
+        axes = list(self._over())
         centred = nodes.add("Sub", [x, nodes.add("ReduceMean", [x], axes=axes)])
         variance = nodes.add("ReduceMean", [nodes.add("Mul", [centred, centred])], axes=axes)
         base = nodes.add("Add", [variance, nodes.constant(np.float32(self.eps), "eps")])

@@ -67,7 +67,6 @@ def test_lrn_defaults(one_layer: OneLayer) -> None:
         ('type: "LRN" top: "y" lrn_param { local_size: 4 }', (1, 2, 3, 3), "even"),
         ('type: "LRN" top: "y" lrn_param { local_size: 0 }', (1, 2, 3, 3), "even"),
         ('type: "LRN" top: "y"', (1, 2, 3), "3 axes"),
-        ('type: "BatchNorm" top: "y"', (3,), "1 axes"),
         ('type: "BatchNorm" top: "y" param { lr_mult: 1 }', (1, 3, 2), "lr_mult"),
     ],
 )
@@ -78,7 +77,7 @@ def test_refusals(layer: str, shape: tuple[int, ...], words: str, refused: Calla
 STATISTICS = [np.array([1.0, -2.0, 4.0], np.float32), np.array([4.0, 1.0, 9.0], np.float32)]
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 2, 2)])
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 2, 2), (2, 3, 2, 1, 2, 2)])
 @pytest.mark.parametrize("factor", [1.0, 2.0, 0.0, 1e5])
 def test_stored_statistics_are_sums(shape: tuple[int, ...], factor: float, one_layer: OneLayer) -> None:
     x = normal(*shape)
@@ -89,7 +88,23 @@ def test_stored_statistics_are_sums(shape: tuple[int, ...], factor: float, one_l
     np.testing.assert_allclose(found, (x - mean[behind]) / np.sqrt(variance[behind] + 0.5), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4), (2, 3, 4, 5)])
+def test_one_axis_is_one_channel(one_layer: OneLayer) -> None:
+    blobs = [np.array([value], np.float32) for value in (3, 4, 1)]
+    x = normal(5)
+    found = one_layer.run('type: "BatchNorm" top: "y" batch_norm_param { eps: 0.5 }', {"x": x}, blobs)["y"]
+    np.testing.assert_allclose(found, (x - 3) / np.sqrt(np.float32(4.5)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (1,), (1, 2, 1, 1, 1, 1)])
+def test_one_value_a_channel_gives_0(shape: tuple[int, ...], one_layer: OneLayer) -> None:
+    found = one_layer.run(
+        'type: "BatchNorm" top: "y" batch_norm_param { use_global_stats: false }', {"x": normal(*shape)}
+    )
+    assert found["y"].shape == shape
+    assert not found["y"].any()
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4), (2, 3, 4, 5), (5,), (3, 2, 1, 1), (2, 3, 2, 1, 2, 2)])
 @pytest.mark.parametrize("asked", ["batch_norm_param { use_global_stats: false }", "phase: TRAIN"])
 def test_the_batchs_own_statistics(shape: tuple[int, ...], asked: str, one_layer: OneLayer) -> None:
     """The variance is biased: divided by the count, not by one less."""
