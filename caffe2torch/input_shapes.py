@@ -59,8 +59,9 @@ class InputShapes:
             return declared
         shape = self._published(blob) or self._cropped(blob) or self._implied(blob)
         if shape is None:
+            fault = "is not in the file" if declared is None else f"is {declared} in the file, and a size cannot be 0"
             raise ShapeError(
-                f"{self.net.path}: the size of input {blob!r} is not in the file; give it: "
+                f"{self.net.path}: the size of input {blob!r} {fault}; give it: "
                 "--input-shape N,C,H,W (input_shape=(1, 3, 224, 224) in Python)"
             )
         return shape

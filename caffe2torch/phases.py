@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, count
 
+from caffe2torch import registry
 from caffe2torch.errors import NetError
 from caffe2torch.net import Fields, Input, Layer, Net, Rule, Shape
 
@@ -119,7 +121,19 @@ def deploy(net: Net) -> Net:
             )
         inputs += found
     _refuse_odd(inputs, net.path)
-    return replace(net, inputs=tuple(inputs), layers=tuple(layers))
+    taken = {entry.blob for entry in inputs} | {top for layer in layers for top in layer.tops}
+    return replace(net, inputs=tuple(inputs), layers=tuple(_with_top(layer, taken) for layer in layers))
+
+
+def _with_top(layer: Layer, taken: set[str]) -> Layer:
+    """A loss without a top with one, as Caffe gives it (AutoTopBlobs); Accuracy is no loss there."""
+    operation = registry.find(layer.type)
+    if layer.tops or operation is None or not operation.loss or "Loss" not in layer.type:
+        return layer
+    names = chain((layer.name, "(automatic)"), (f"(automatic {number})" for number in count(2)))
+    top = next(name for name in names if name and name not in taken)
+    taken.add(top)
+    return replace(layer, tops=(top,))
 
 
 def _declared(layer: Layer, path: str) -> list[Input]:

@@ -35,7 +35,8 @@ class Wiring:
 
 
 def wire(net: Net) -> Wiring:
-    """Resolve a net's blob names; NetError for a blob read before it is made, or made twice."""
+    """Resolve a net's blob names; NetError for a blob read before it is made, made twice, or without a name."""
+    _refuse_unnamed(net)
     wiring = Wiring()
     for entry in net.inputs:
         wiring.inputs[entry.blob] = wiring.new(entry.blob)
@@ -77,6 +78,17 @@ def wire(net: Net) -> Wiring:
         if uses[blob, value] > 1:
             raise _twice(net, layer, blob)
     return wiring
+
+
+def _refuse_unnamed(net: Net) -> None:
+    if any(not entry.blob for entry in net.inputs):
+        raise NetError(f"{net.path}: an input has an empty name; give it one")
+    unnamed = next((layer for layer in net.layers if "" in layer.tops), None)
+    if unnamed is not None:
+        raise NetError(
+            f"{net.path}: a top of layer {unnamed.name!r} ({unnamed.type}) has an empty name; give it one, here and "
+            "where it is read"
+        )
 
 
 def _twice(net: Net, layer: Layer, blob: str) -> NetError:

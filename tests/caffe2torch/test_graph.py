@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import caffe2torch
-from caffe2torch.errors import NetError
+from caffe2torch.errors import NetError, ShapeError
 from tests.caffe2torch import nets
 from tests.caffe2torch.nets import CONV, given, graph, layer
 
@@ -153,3 +153,29 @@ def test_values_have_names_of_their_own(tmp_path: Path) -> None:
 def test_a_net_without_layers_or_outputs(tmp_path: Path) -> None:
     with pytest.raises(NetError, match="no layer is left that gives an output"):
         graph(tmp_path, DATA)
+
+
+def test_a_loss_without_a_top_gets_one(tmp_path: Path) -> None:
+    lines = [DATA, given("label", 2, 3, 4, 4), layer("loss", "EuclideanLoss", "data label", [])]
+    assert graph(tmp_path, *lines).output_names == ("loss",)
+    assert graph(tmp_path, *lines, layer("t", "TanH", "data", "t")).dropped == ("loss",)
+    lines = [given("loss", 2, 3), given("label", 2, 3), layer("loss", "EuclideanLoss", "loss label", [])]
+    assert graph(tmp_path, *lines).output_names == ("(automatic)",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([DATA, layer("a", "TanH", "data", [""])], "a top of layer 'a' (TanH) has an empty name"),
+        ([given("", 2, 3), layer("a", "TanH", [""], "a")], "an input has an empty name"),
+    ],
+)
+def test_a_blob_without_a_name_is_refused(lines: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(NetError) as caught:
+        graph(tmp_path, *lines)
+    assert words in str(caught.value)
+
+
+def test_an_input_with_a_size_of_0(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=r"the size of input 'data' is \(2, 0\) in the file, and a size cannot be 0"):
+        graph(tmp_path, given("data", 2, 0), layer("a", "TanH", "data", "a"))
