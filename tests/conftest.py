@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # read by torch when it is first imported
+
+# A shell that runs us in the background ignores Ctrl-C for all its children; the tests of Ctrl-C send it to theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, and no example failed for a busy machine.
 settings.register_profile("house", deadline=None, derandomize=True)
