@@ -41,7 +41,7 @@ proto: .venv/installed ## compile proto/caffe.proto to caffe2torch/caffe.binpb
 	$(BIN)/python -m grpc_tools.protoc -Iproto --descriptor_set_out=caffe2torch/caffe.binpb proto/caffe.proto
 
 clean: ## remove .venv, caches and what the demo wrote
-	rm -rf .venv build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml constraints.txt
