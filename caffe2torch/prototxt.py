@@ -19,7 +19,7 @@ from caffe2torch.fields import plain_text
 from caffe2torch.fitting import Fit, Way, meant
 from caffe2torch.phases import DATA_TYPES
 from caffe2torch.readings import V1, Candidate, candidates, types_with
-from caffe2torch.text_format import Reader, complete
+from caffe2torch.text_format import LONGEST, Reader, complete
 from caffe2torch.tokens import Tokens
 from caffe2torch.upgrade import type_name
 
@@ -177,7 +177,8 @@ class _NetReader(Reader):
             return plain_text(self.tokens.string())
         if token.kind == "integer":
             names = schema.message(generation).DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
-            return type_name(names[int(token.text, 0)].name) if int(token.text, 0) in names else ""
+            number = -1 if len(token.text) > LONGEST else int(token.text, 0)
+            return type_name(names[number].name) if number in names else ""
         return type_name(token.text)
 
     def unknown(self, descriptor: Any, name: str) -> None:

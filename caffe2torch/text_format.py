@@ -8,6 +8,7 @@ from caffe2torch.errors import TextError
 from caffe2torch.fields import is_repeated, plain_text
 from caffe2torch.tokens import Tokens
 
+LONGEST = 4000  # digits of an integer; Python reads 4300 at most
 _TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
 
 
@@ -104,9 +105,10 @@ class Reader:
             tokens.fail(f"{field.name} must be {kind}, not {tokens.seen()}")
         text = tokens.take().text
         octal = len(text) > 1 and text[0] == "0" and text[1] not in "xX"
-        value = int(text, 8) if octal else int(text, 0)
+        value = largest + 2 if len(text) > LONGEST else int(text, 8) if octal else int(text, 0)
         if value > largest + negative:
-            tokens.fail(f"{text} is too large for {field.name}", start)
+            shown = text if len(text) <= 40 else f"{text[:20]}… ({len(text)} digits)"
+            tokens.fail(f"{shown} is too large for {field.name}", start)
         return -value if negative else value
 
     def _float(self, field: Any) -> float:

@@ -150,6 +150,22 @@ def test_refusals(text: str, says: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "layer { convolution_param { num_output: %s } }",
+        "layer { phase: -%s }",
+        "layers { type: %s }",
+        "layer { convolution_param { num_output: 0x%s } }",
+        "layer { convolution_param { num_output: 0%s } }",
+    ],
+)
+def test_a_number_of_thousands_of_digits(text: str) -> None:
+    with pytest.raises(TextError, match=r"net\.prototxt:1:\d+: .*digits\) is too large") as caught:
+        parse(text % ("7" * 5000))
+    assert len(str(caught.value)) < 200
+
+
 def test_bytes_that_are_no_utf8_are_kept_apart() -> None:
     gbk = "name: '汉' # 注释\n".encode("gbk")
     assert parse(gbk).name == "汉".encode("gbk").decode("latin-1")
