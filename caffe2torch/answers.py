@@ -1,4 +1,4 @@
-"""What a net says about a picture, in a person's terms: classes, boxes, a mask, or a picture."""
+"""What a net says about a picture, in a person's terms: classes, boxes, a mask, a picture, or features."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from caffe2torch.preprocess import Preprocessing
 
 Size = tuple[int, int]  # height, width
+DENSE = ("ArgMax", "Crop", "Deconvolution", "Interp", "BilinearInterpolate", "Softmax", "Upsample")  # of a mask
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,26 @@ class Picture:
         return {"blob": self.blob, "size": list(self.pixels.shape[:2])}
 
 
-Answer = Classes | Boxes | Mask | Picture
+@dataclass(frozen=True)
+class FeatureMap:
+    """What is no answer yet, only a step to one: (channels, height, width)."""
+
+    blob: str
+    shape: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `run --json` prints it."""
+        return {"blob": self.blob, "feature_map": list(self.shape)}
+
+
+Answer = Classes | Boxes | Mask | Picture | FeatureMap
 
 
 def interpret(
     outputs: Mapping[str, np.ndarray],
     types: Mapping[str, str],
     given: Size,
+    taken: Size,
     preprocessing: Preprocessing,
     confidence: float = 0.5,
     top_k: int = 5,
@@ -80,14 +94,15 @@ def interpret(
     """One answer for each output that has a meaning for a picture; others are left out.
 
     ``outputs``: float32 by blob, of a batch of one; ``types``: the type of the layer that made each; ``given``: the
-    size of the picture that was asked about (boxes are given in its pixels); ``confidence``: boxes below are left out.
+    size of the picture that was asked about (boxes are given in its pixels); ``taken``: the size of the net's input;
+    ``confidence``: boxes below are left out.
     """
     answers: list[Answer] = []
     for blob, array in outputs.items():
         if types.get(blob) == "DetectionOutput":
             answers.append(_boxes(blob, array.reshape(-1, 7), given, confidence))
         elif array.ndim == 4 and min(array.shape[2:]) > 1:
-            answers.append(_spatial(blob, array[0], preprocessing))
+            answers.append(_spatial(blob, array[0], types.get(blob, ""), taken, preprocessing))
         elif array.ndim >= 2 and array.shape[0] == 1 and array.size > 1:
             answers.append(_classes(blob, array.reshape(-1), top_k))
     return answers
@@ -108,9 +123,12 @@ def _boxes(blob: str, rows: np.ndarray, given: Size, confidence: float) -> Boxes
     return Boxes(blob, tuple((int(label), float(score), tuple(box)) for label, score, box in found))
 
 
-def _spatial(blob: str, maps: np.ndarray, preprocessing: Preprocessing) -> Answer:
+def _spatial(blob: str, maps: np.ndarray, kind: str, taken: Size, preprocessing: Preprocessing) -> Answer:
     if maps.shape[0] not in (1, 3):
-        return Mask(blob, maps.argmax(axis=0).astype(np.int32))
+        dense = kind in DENSE and all(4 * side >= of for side, of in zip(maps.shape[1:], taken, strict=True))
+        return Mask(blob, maps.argmax(axis=0).astype(np.int32)) if dense else FeatureMap(blob, maps.shape)
+    if kind == "ArgMax" and maps.shape[0] == 1 and np.array_equal(maps, np.rint(maps)):
+        return Mask(blob, maps[0].astype(np.int32))  # not with out_max_val, which gives scores
     mean: Sequence[float] = preprocessing.mean or (0.0,) * maps.shape[0]
     pixels = maps / preprocessing.scale
     if len(mean) == maps.shape[0]:

@@ -77,7 +77,14 @@ class ShapeType(click.ParamType):
 def convert(model: Path, out: Path | None, as_json: bool, **options: Any) -> None:
     """Convert MODEL.caffemodel into a folder: model.safetensors, model.py, config.json."""
     from caffe2torch import convert_folder
+    from caffe2torch.errors import FileError
 
+    if model.suffix == ".prototxt" and options["prototxt"] is None and model.is_file():
+        raise FileError(
+            f"{model}: a net without weights; convert its weights with it, "
+            f"`caffe2torch convert WEIGHTS.caffemodel --prototxt {model}`, or see its layers with "
+            f"`caffe2torch inspect {model}`"
+        )
     result = convert_folder.run(model, out, convert_folder.Options(**options))
     say(json.dumps(result.to_json(), indent=1) if as_json else result.text())
 
@@ -94,8 +101,12 @@ def inspect(
 ) -> None:
     """List the layers of MODEL (.caffemodel or .prototxt): shapes, parameters, multiply-adds."""
     from caffe2torch import inspection, tables
+    from caffe2torch.errors import FileError
     from caffe2torch.reader import load_net
 
+    if model.is_dir():
+        what = "a folder that was converted already" if (model / "config.json").is_file() else "a folder"
+        raise FileError(f"{model}: is {what}; a .caffemodel or .prototxt was expected")
     alone = model.suffix == ".prototxt" and prototxt is None
     net = load_net(None, model, fork=fork) if alone else load_net(model, prototxt, fork=fork)
     found = inspection.inspect(net, input_shape)
@@ -168,11 +179,14 @@ def sample(out: Path, net: str, width: str, force: bool) -> None:
 @main.command()
 @click.argument("solver_prototxt", type=FILE)
 @click.option("-o", "--out", type=FILE, help="File to write instead of stdout.")
-def solver(solver_prototxt: Path, out: Path | None) -> None:
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def solver(solver_prototxt: Path, out: Path | None, force: bool) -> None:
     """Print the torch optimizer and schedule that a solver.prototxt means, as Python."""
-    from caffe2torch.files import write_whole
+    from caffe2torch.files import refuse, write_whole
     from caffe2torch.solver import describe
 
+    if out is not None:
+        refuse(out, force, [solver_prototxt])
     text = describe(solver_prototxt)
     if out is None:
         click.echo(text, nl=False)
@@ -183,7 +197,8 @@ def solver(solver_prototxt: Path, out: Path | None) -> None:
 @main.command("run")
 @click.argument("net", type=FILE)
 @click.argument("picture", type=FILE)
-@click.option("-o", "--out", type=FILE, help="Where to draw boxes, mask or picture.  [default: PICTURE.NET.png here]")
+@click.option("-o", "--out", type=FILE, help="PNG to draw boxes, mask or picture in.  [default: PICTURE.NET.png here]")
+@click.option("--force", is_flag=True, help="Replace the drawing if it is there.")
 @click.option("--conf", "confidence", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="For boxes.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="For classes.")
 @click.option("--labels", type=FILE, help="Names of the classes, one a line.")
@@ -191,9 +206,9 @@ def solver(solver_prototxt: Path, out: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def run_net(net: Path, picture: Path, labels: Path | None, as_json: bool, **options: Any) -> None:
     """Show that a port is right: run NET (a folder, or the .onnx in it) on PICTURE and say what it says."""
-    from caffe2torch.run import run
+    from caffe2torch.run import read_labels, run
 
-    names = labels.read_text(encoding="utf-8").splitlines() if labels else []
+    names = read_labels(labels) if labels else []
     result = run(net, picture, labels=names, **options)
     for text in result.assumed:
         note(f"note: {text}")

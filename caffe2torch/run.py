@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caffe2torch import folder, onnx_model
-from caffe2torch.answers import Answer, Boxes, Classes, Mask, Picture, interpret
-from caffe2torch.errors import CaffeError, FileError
-from caffe2torch.files import beside
+from caffe2torch.answers import Answer, Boxes, Classes, FeatureMap, Mask, Picture, interpret
+from caffe2torch.errors import CaffeError, FileError, OutputError
+from caffe2torch.files import beside, refuse
 from caffe2torch.folder import Converted
 from caffe2torch.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
 
+KEEPING = ("Dropout", "Power", "ReLU", "Split")
 # Distinct hues, for boxes and masks; class 0 is background.
 COLOURS = ("#000000", "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45", "#ffe119")
 
@@ -48,14 +52,20 @@ def run(
     confidence: float = 0.5,
     top_k: int = 5,
     labels: Sequence[str] = (),
+    force: bool = False,
 ) -> Run:
     """Run a folder of `convert` (or the model.onnx in it) on a picture, and draw what there is to be seen.
 
-    ``out``: where to draw; None: PICTURE.NET.png in the working folder. Raises CaffeError for a
-    folder, model or picture that cannot be used, and for a net with more than a picture as its input.
+    ``out``: where to draw; None: PICTURE.NET.png in the working folder, with a number where that is there already.
+    Raises CaffeError for a folder, model or picture that cannot be used, and for a net with more than a picture as its
+    input; OutputError where ``out`` is no .png, or is there already and not ``force``d.
     """
     from finetune.data.pictures import load_picture
 
+    if out is not None:
+        if out.suffix.lower() != ".png":
+            raise OutputError(f"{out}: drawings are PNG; give a name that ends in .png")
+        refuse(out, force, [net, picture])
     converted = folder.load(net.parent if net.suffix == ".onnx" else net)
     value = _picture_input(converted)
     pixels = load_picture(picture)
@@ -66,12 +76,40 @@ def run(
     if preprocessing.mean is None:
         assumed.append("the mean is not known, none is subtracted; convert with --mean")
     outputs = _outputs(net, converted, {value.blob: _feed(resized, preprocessing)})
-    types = {top.blob: node.layer.type for node in converted.graph.nodes for top in node.outputs}
-    answers = interpret(outputs, types, (pixels.shape[0], pixels.shape[1]), preprocessing, confidence, top_k)
+    given, taken = (pixels.shape[0], pixels.shape[1]), (height, width)
+    answers = interpret(outputs, _types(converted), given, taken, preprocessing, confidence, top_k)
     if not answers:
         raise CaffeError(f"{net}: its outputs ({', '.join(outputs)}) are no classes, boxes, mask or picture")
-    drawn = _draw(answers, pixels, out or Path(f"{picture.stem}.{converted.config['name'] or 'net'}.png"), labels)
+    drawn = _draw(answers, pixels, out or _free(picture, converted.config["name"] or "net"), labels)
     return Run(tuple(answers), tuple(assumed), drawn)
+
+
+def read_labels(path: Path) -> list[str]:
+    """Names of classes, one a line. FileError if the file cannot be read or is not text."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not text in UTF-8; the name of a class in each line was expected") from error
+
+
+def _free(picture: Path, net: str) -> Path:
+    """PICTURE.NET.png in the working folder, or the first of PICTURE.NET.2.png, … that is not there yet."""
+    plain = re.sub(r"[/\\\x00-\x1f]", "_", net)
+    stem = f"{picture.stem}.{plain}"
+    names = (f"{stem}.png" if number == 1 else f"{stem}.{number}.png" for number in count(1))
+    return next(path for path in map(Path, names) if not os.path.lexists(path))
+
+
+def _types(converted: Converted) -> dict[str, str]:
+    """The type of the layer that made each blob; behind layers that keep what a map means, the one before them."""
+    types: dict[str, str] = {}
+    for node in converted.graph.nodes:
+        before = types.get(node.inputs[0].blob) if node.inputs else None
+        kept = before if node.layer.type in KEEPING else None
+        types.update({top.blob: kept or node.layer.type for top in node.outputs})
+    return types
 
 
 def _picture_input(converted: Converted) -> Any:
@@ -175,4 +213,6 @@ def _lines(answer: Answer, labels: Sequence[str]) -> list[str]:
         share = answer.to_json()["share"]
         best = sorted(share.items(), key=lambda item: -item[1])[:5]
         return [f"{answer.blob}: mask"] + [f"  {part:.1%}  {_label(label, labels)}" for label, part in best]
+    if isinstance(answer, FeatureMap):
+        return [f"{answer.blob}: a feature map ({' x '.join(map(str, answer.shape))}): nothing to show"]
     return [f"{answer.blob}: a picture of {answer.pixels.shape[1]} x {answer.pixels.shape[0]}"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from caffe2torch.errors import CaffeError
+from caffe2torch.files import FULL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,8 @@ class Commands(click.Group):
             ctx.exit(130)
         except BrokenPipeError:
             # The reader of our output (head, less) has gone: be quiet, also at interpreter exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if sys.stdout is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
         except MemoryError as error:
             raise Failure("not enough memory for this") from error
@@ -62,8 +64,8 @@ class Failure(click.ClickException):
 def in_words(error: OSError) -> str:
     """An operating system's error as what and where."""
     where = f"{error.filename}: " if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"{where}the disk is full; nothing was left half-written"
+    if error.errno in FULL:
+        return f"{where}the disk is full, or a limit is reached; nothing was left half-written"
     return f"{where}{error.strerror or error}"
 
 
@@ -82,18 +84,24 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
+def is_terminal(stream: IO[Any] | None) -> bool:
+    """Whether a person looks at it; Python has None for a stream that was closed from the start (``>&-``)."""
+    return stream is not None and stream.isatty()
+
+
 def console(stderr: bool = False) -> Console:
     """A rich console; plain text when the stream is not a terminal."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    file = io.StringIO() if stream is None else stream
+    return Console(file=file, highlight=False, width=None if is_terminal(stream) else 120)
 
 
 @contextmanager
 def bytes_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr for work counted in bytes: call it with (done, total). Nothing is shown off a terminal."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda done, total: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn

@@ -70,6 +70,8 @@ def export_run(run: Path, out: Path | None = None, force: bool = False, say: Cal
         raise OutputError(f"{out}: exists already; --force replaces it, -o names another file")
     if out.is_dir():
         raise OutputError(f"{out}: is a folder; -o gives the name of a file to write")
+    if os.path.lexists(out) and out.suffix.lower() != ".onnx":
+        raise OutputError(f"{out}: is no .onnx file, and --force replaces no other; -o names another file")
     with beside(out) as place:
         nodes = build(opened.trunk, opened.preprocessing, opened.pool, opened.head)
         nodes.save(place, {METADATA_KEY: json.dumps(opened.metadata, ensure_ascii=False)})

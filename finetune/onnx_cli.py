@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from caffe2torch.errors import DataError, ModelError, OutputError
-from caffe2torch.terminal import Commands, note
+from caffe2torch.terminal import Commands, is_terminal, note
 
 if TYPE_CHECKING:
     from finetune.predict import Prediction
@@ -82,6 +82,7 @@ def predict(
     if not model.exists():
         raise ModelError(f"{model}: no such file; `finetune train` makes a run, `onnx export RUN` makes its model.onnx")
     pictures = list_pictures(paths)
+    _spare_inputs(output, [model, *(entry for entry in pictures if isinstance(entry, Path))])
     with _stream(output) as stream:
         session = open_model(model, provider, threads)
         note(str(session))
@@ -100,12 +101,25 @@ def predict(
         raise DataError(first + more)
 
 
+def _spare_inputs(output: Path | None, inputs: Iterable[Path]) -> None:
+    """OutputError if the output would take the place of what is read."""
+    from caffe2torch.files import same
+
+    if output is None or not output.is_file():
+        return
+    for path in inputs:
+        if same(output, path):
+            raise OutputError(f"{output}: is what is read; -o names another file")
+
+
 @contextlib.contextmanager
 def _stream(output: Path | None) -> Iterator[BinaryIO]:
     """Where the results go: stdout, a pipe or device, or a file that is there whole or not at all."""
     from caffe2torch.files import beside
 
     if output is None or str(output) == "-":
+        if sys.stdout is None:
+            raise OutputError("standard output is closed; -o FILE takes the results")
         yield sys.stdout.buffer
         return
     target = Path(os.path.realpath(output))  # behind a link, what it points to
@@ -123,7 +137,7 @@ def _stream(output: Path | None) -> Iterator[BinaryIO]:
 
 def _progress_fits(form: str, stream: BinaryIO) -> bool:
     """A progress bar only on a terminal, and only where no results scroll through it."""
-    return sys.stderr.isatty() and (form == "table" or not stream.isatty())
+    return is_terminal(sys.stderr) and (form == "table" or not stream.isatty())
 
 
 def _watched(

@@ -338,3 +338,46 @@ def test_a_reader_that_stops_early_is_no_error(model: Path) -> None:
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert "small" in result.stdout
+
+
+def test_a_solver_is_not_overwritten(tmp_path: Path) -> None:
+    given, out = tmp_path / "solver.prototxt", tmp_path / "schedule.py"
+    given.write_text('base_lr: 0.1 lr_policy: "fixed" max_iter: 10')
+    assert "is what is read" in one_line(call("solver", given, "-o", given, "--force"))
+    assert given.read_text().startswith("base_lr")
+    assert call("solver", given, "-o", out).exit_code == 0
+    out.write_text("mine")
+    assert "--force" in one_line(call("solver", given, "-o", out))
+    assert out.read_text() == "mine"
+    assert call("solver", given, "-o", out, "--force").exit_code == 0
+    assert "def configure" in out.read_text()
+
+
+def test_a_prototxt_alone_names_the_right_command(tmp_path: Path) -> None:
+    path = nets.write(tmp_path, nets.given("data", 1, 3))
+    assert f"`caffe2torch convert WEIGHTS.caffemodel --prototxt {path}`" in one_line(call("convert", path))
+    assert names(tmp_path) == {path.name}
+
+
+def test_inspect_knows_a_converted_folder(model: Path, tmp_path: Path) -> None:
+    call("convert", model, "-o", tmp_path / "out", "--no-verify")
+    assert "a folder that was converted already; a .caffemodel" in one_line(call("inspect", tmp_path / "out"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell as POSIX has it")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(closed: str, tmp_path: Path) -> None:
+    for arguments in ("layers", f'sample "{tmp_path}/s.caffemodel" --width 16 --force'):
+        command = f'{sys.executable} -c "from caffe2torch.cli import main; main()" {arguments} {closed}'
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert result.returncode == 0
+        assert "error" not in result.stderr
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "s.prototxt").write_text('base_lr: 0.1 lr_policy: "fixed" max_iter: 10')
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
+    command = program(code, "solver", tmp_path / "s.prototxt", "-o", tmp_path / "out.py")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stderr.startswith(f"error: {tmp_path / 'out.py'}: the disk is full")
+    assert names(tmp_path) == {"s.prototxt"}

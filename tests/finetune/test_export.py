@@ -177,6 +177,13 @@ def test_a_file_that_is_there_is_kept_unless_forced(finished: Path) -> None:
         export_run(finished, finished / "trunk", force=True)
 
 
+def test_force_replaces_no_other_file(finished: Path) -> None:
+    before = (finished / "best.safetensors").read_bytes()
+    with pytest.raises(OutputError, match=r"best\.safetensors: is no \.onnx file"):
+        export_run(finished, finished / "best.safetensors", force=True)
+    assert (finished / "best.safetensors").read_bytes() == before
+
+
 def test_what_is_no_finished_run(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: not a training run"):
         export_run(tmp_path / "nowhere")

@@ -157,6 +157,29 @@ def test_cuda_that_is_not_there(model: Path, colours: Path, tmp_path: Path) -> N
     assert result.stderr.count(b"\n") == 1
 
 
+def test_an_output_that_is_read_is_refused(model: Path, colours: Path, tmp_path: Path) -> None:
+    first = min(colours.iterdir())
+    (tmp_path / "link.json").symlink_to(first)
+    before = first.read_bytes(), model.read_bytes()
+    for given, out in ((first, first), (colours, first), (colours, tmp_path / "link.json"), (colours, model)):
+        result = run("predict", "-m", model, given, "-o", out)
+        assert result.exit_code == 1
+        assert result.stderr == f"error: {out}: is what is read; -o names another file\n"
+    assert (first.read_bytes(), model.read_bytes()) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell as POSIX has it")
+def test_closed_streams(model: Path, colours: Path, tmp_path: Path) -> None:
+    words = " ".join(map(str, (*PROGRAM[:1], "-c", f"'{PROGRAM[2].replace(chr(39), chr(34))}'")))
+    command = f"{words} predict -m {model} {colours}"
+    result = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: standard output is closed")
+    result = subprocess.run(f"{command} -o {tmp_path}/out >&- 2>&-", shell=True, capture_output=True, check=False)
+    assert result.returncode == 0
+    assert (tmp_path / "out").read_text().count("\n") == 9
+
+
 def test_output_replaces_links_targets_and_spares_devices(model: Path, colours: Path, tmp_path: Path) -> None:
     (tmp_path / "real.json").write_text("old")
     (tmp_path / "link.json").symlink_to("real.json")
