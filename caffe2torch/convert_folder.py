@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from caffe2torch import folder, known, weights
-from caffe2torch.errors import CaffeError, FileError
+from caffe2torch.errors import CaffeError, FileError, NetError, ShapeError
 from caffe2torch.folder import Converted
 from caffe2torch.preprocess import ORDERS, Preprocessing, read_mean
 from caffe2torch.terminal import bytes_progress
@@ -50,13 +50,16 @@ class Result:
         published = next((net for net in known.NETS if net.name == config["name"]), None)
         title = f" is {published.title}" if published else ""
         lines = [f"{self.converted.path}{title}: {len(graph.nodes)} layers kept"]
+        if published and graph.name not in ("", published.name):
+            lines.append(f"  note      the file calls its net {graph.name!r}")
         if config["dropped"]:
             why = f" ({config['why']})" if config["why"] else ""
             lines.append(f"  dropped   {_listed(config['dropped'])}{why}")
+        pictures = self.converted.pictures()
         inputs = [f"{value.blob} {shape_text(value)}" for value in graph.inputs]
         outputs = [f"{value.blob} {shape_text(value)}" for value in graph.outputs]
-        lines.append(f"  input     {_listed(inputs)}: {self.converted.preprocessing.text()}")
-        if self.converted.preprocessing.mean is None:
+        lines.append(f"  input     {_listed(inputs)}{f': {pictures}' if pictures else ''}")
+        if pictures and self.converted.preprocessing.mean is None:
             lines.append("  note      the mean is in no file; --mean gives it, fine-tuning takes its pictures' own")
         lines.append(f"  output    {_listed(outputs)}")
         lines.append(f"  weights   {graph.parameters:,} parameters")
@@ -73,6 +76,7 @@ class Result:
         return {
             "folder": str(self.out),
             "name": self.converted.config["name"],
+            "name_in_file": graph.name,
             "layers": len(graph.nodes),
             "dropped": self.converted.config["dropped"],
             "inputs": {value.blob: list(value.shape) for value in graph.inputs},
@@ -111,17 +115,7 @@ def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
             done += count
             progress(done, max(total, done))
 
-        converted = folder.from_caffemodel(
-            caffemodel,
-            options.prototxt,
-            drop=options.drop,
-            keep_all=options.keep_all,
-            outputs=options.outputs or None,
-            input_shape=options.input_shape,
-            fork=options.fork,
-            preprocessing=lambda found: _asked_for(found, options),
-            progress=step,
-        )
+        converted = _converted(caffemodel, options, step)
         total = 4 * converted.graph.parameters
         verified: list[Any] = []
 
@@ -134,6 +128,37 @@ def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
 
         folder.save(converted, out, options.force, options.onnx, None if options.no_verify else check)
     return _result(out, converted, verified)
+
+
+def _converted(caffemodel: Path, options: Options, progress: Callable[[int], None]) -> Converted:
+    """The net in memory; an error that is there only with --input-shape names it."""
+
+    def of(input_shape: tuple[int, ...] | None) -> Converted:
+        return folder.from_caffemodel(
+            caffemodel,
+            options.prototxt,
+            drop=options.drop,
+            keep_all=options.keep_all,
+            outputs=options.outputs or None,
+            input_shape=input_shape,
+            fork=options.fork,
+            preprocessing=lambda found: _asked_for(found, options),
+            progress=progress,
+        )
+
+    try:
+        return of(options.input_shape)
+    except NetError as error:
+        if options.input_shape is None:
+            raise
+        try:
+            of(None)
+        except NetError:
+            raise error from None
+        except ShapeError:  # the net does not say its size; all else was sound
+            pass
+        sizes = ",".join(map(str, options.input_shape))
+        raise NetError(f"--input-shape {sizes} does not fit the net: {error}", error.problems) from error
 
 
 def _result(out: Path, converted: Converted, verified: Sequence[Any]) -> Result:
@@ -159,7 +184,7 @@ def _asked_for(found: Preprocessing, options: Options) -> Preprocessing:
         mean = read_mean(options.mean, ORDERS[order])
     elif mean is not None and order != found.channel_order:
         mean = mean[::-1]
-    return replace(found, channel_order=order, mean=mean)
+    return replace(found, channel_order=order, mean=mean, assumed=found.assumed and options.channel_order is None)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -168,6 +193,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _size(count: int) -> str:
-    if count < 1_000_000:
+    if count < 1000:
+        return f"{count} bytes"
+    if count < 999_500:
         return f"{count / 1000:.0f} kB"
     return f"{count / 1_000_000:.1f} MB"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import caffe2torch
-from caffe2torch import known, net_json, plugins, surgery, weights
+from caffe2torch import known, net_json, phases, plugins, surgery, weights
 from caffe2torch.errors import CaffeError, FileError, NetError, OutputError
 from caffe2torch.files import umask
 from caffe2torch.graph import Graph, resolve
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = "caffe2torch 1"
+_PICTURES = phases.DATA_TYPES - {"HDF5Data", "MemoryData"}  # these layers read pictures, as BGR
 WEIGHTS, SOURCE, CONFIG, ONNX = "model.safetensors", "model.py", "config.json", "model.onnx"
 
 
@@ -52,6 +53,11 @@ class Converted:
         from caffe2torch.conversion import build
 
         return build(self.graph, self.state())
+
+    def pictures(self) -> str:
+        """What the pixels of its input are, in words; "" where the input does not look like a picture."""
+        shape = self.graph.inputs[0].shape if self.graph.inputs else ()
+        return self.preprocessing.text() if len(shape) == 4 and shape[1] in (1, 3) else ""
 
     def cut(self, blob: str, input_shape: tuple[int, ...] | None = None) -> Converted:
         """The part that computes ``blob``, for inputs of ``input_shape`` if given.
@@ -100,12 +106,12 @@ def from_caffemodel(
     net = load_net(caffemodel, prototxt, fork=fork)
     published = known.recognise(net)
     dropped: tuple[str, ...] = ()
-    patterns = list(drop)
+    usual: list[str] = []  # what is dropped without being asked for
     if published is not None and not keep_all and not outputs:
         names = {layer.name for layer in net.layers}
-        patterns += [name for name in published.drop if name in names]
-    if patterns:
-        net, dropped = surgery.drop(net, patterns)
+        usual = [name for name in published.drop if name in names]
+    if drop or usual:
+        net, dropped = surgery.drop(net, [*drop, *usual])
     graph = resolve(net, outputs, input_shape)
     found = replace(_preprocessing(net, graph, published), size=_size(graph))
     origin = Path(os.fspath(caffemodel if caffemodel is not None else prototxt or ""))
@@ -119,7 +125,7 @@ def from_caffemodel(
             "prototxt": Path(os.fspath(prototxt)).name if prototxt is not None else None,
         },
         "dropped": [*dropped, *(name for name in graph.dropped if name not in dropped)],
-        "why": published.why if published and dropped else "",
+        "why": published.why if published and usual else "",
         "notes": list(graph.notes),
         "finetune_size": list(published.finetune_size) if published and published.finetune_size else None,
     }
@@ -131,10 +137,13 @@ def _preprocessing(net: Net, graph: Graph, published: known.Known | None) -> Pre
     if published is not None:
         return published.preprocessing
     shape = graph.inputs[0].shape if graph.inputs else ()
-    found = Preprocessing("GRAY" if len(shape) == 4 and shape[1] == 1 else "BGR")
+    grey = len(shape) == 4 and shape[1] == 1
+    found = Preprocessing("GRAY" if grey else "BGR", assumed=not grey)
     for entry in net.inputs:
-        if entry.blob in graph.input_names[:1] and len(entry.mean) in (0, 1, found.channels):
-            return found.of_input(entry)
+        if entry.blob in graph.input_names[:1]:
+            found = replace(found, assumed=found.assumed and entry.origin not in _PICTURES)
+            if len(entry.mean) in (0, 1, found.channels):
+                return found.of_input(entry)
     return found
 
 
@@ -265,6 +274,7 @@ def save(
 def _about(converted: Converted) -> str:
     """How to load the folder and what its input is, for the docstring of model.py."""
     shapes = ", ".join(shape_text(value) for value in converted.graph.inputs)
+    pictures = converted.pictures()
     load = (
         ("load_model", f'load_model(model, "{WEIGHTS}")')  # it knows of tensors that are stored once
         if _shared(converted.graph)
@@ -275,7 +285,7 @@ def _about(converted: Converted) -> str:
     model = Model().eval()
     {load[1]}
 
-Input: float32 of shape {shapes}; pictures: {converted.preprocessing.text()}."""
+Input: float32 of shape {shapes}{f"; pictures: {pictures}" if pictures else ""}."""
 
 
 def _described(converted: Converted) -> dict[str, Any]:

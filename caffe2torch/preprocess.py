@@ -23,6 +23,7 @@ class Preprocessing:
     mean: tuple[float, ...] | None = None  # one value a channel, in channel_order; None: not known
     scale: float = 1.0
     size: tuple[int, int] | None = None  # height, width
+    assumed: bool = False  # the channel order is Caffe's own, told by nothing
 
     def __post_init__(self) -> None:
         if self.channel_order not in ORDERS:
@@ -39,10 +40,10 @@ class Preprocessing:
         return ORDERS[self.channel_order]
 
     def text(self) -> str:
-        """``BGR, 0 to 255, minus (104, 117, 123)``"""
+        """``BGR, 0 to 255, minus (104, 117, 123)``; ``BGR (assumed), 0 to 255, mean not known``"""
+        words = f"{self.channel_order}{' (assumed)' if self.assumed else ''}, 0 to 255"
         if self.mean is None:
-            return f"{self.channel_order}, 0 to 255, mean not known"
-        words = f"{self.channel_order}, 0 to 255"
+            return f"{words}, mean not known"
         if any(self.mean):
             words += f", minus ({', '.join(f'{value:g}' for value in self.mean)})"
         return words if self.scale == 1 else f"{words}, times {self.scale:g}"
@@ -54,6 +55,7 @@ class Preprocessing:
             "mean": None if self.mean is None else list(self.mean),
             "scale": self.scale,
             "size": None if self.size is None else list(self.size),
+            "assumed": self.assumed,
         }
 
     @classmethod
@@ -66,6 +68,7 @@ class Preprocessing:
                 None if mean is None else tuple(float(value) for value in mean),
                 float(given.get("scale", 1.0)),
                 None if size is None else (int(size[0]), int(size[1])),
+                bool(given.get("assumed", False)),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CaffeError(f"preprocessing is not what was expected: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from caffe2torch import convert_folder, folder
 from caffe2torch.convert_folder import Options, run
-from caffe2torch.errors import CaffeError, FileError, VerifyError
+from caffe2torch.errors import CaffeError, FileError, NetError, VerifyError
 from caffe2torch.sample import write_sample
 from tests.caffe2torch import nets
 from tests.caffe2torch.nets import CONV, given, layer
@@ -51,9 +52,66 @@ def test_a_known_net_loses_what_fine_tuning_does_not_need(tmp_path: Path) -> Non
     assert "88 % of the bytes" in text
     kept = run(path, tmp_path / "all", Options(no_verify=True, keep_all=True))
     assert kept.converted.graph.output_names == ("encode2",)
+    assert "note      the file calls its net 'illust2vec stand-in with random weights (seed " in text
+    chosen = run(path, tmp_path / "chosen", Options(no_verify=True, keep_all=True, drop=["encode*"]))
+    assert "dropped   encode1, encode1neuron, encode2" in chosen.text()
+    assert "88 %" not in chosen.text(), "who asked for it knows why"
     assert kept.files["model.safetensors"] > result.files["model.safetensors"]
     asked = run(path, tmp_path / "asked", Options(no_verify=True, outputs=["encode1"]))
     assert asked.converted.graph.output_names == ("encode1",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((1, 3, 8, 8), Options(), "data (N, 3, 8, 8): BGR (assumed), 0 to 255, mean not known"),
+        ((1, 3, 8, 8), Options(mean="5"), "data (N, 3, 8, 8): BGR (assumed), 0 to 255, minus (5, 5, 5)"),
+        ((1, 3, 8, 8), Options(channel_order="BGR"), "data (N, 3, 8, 8): BGR, 0 to 255, mean not known"),
+        ((1, 1, 8, 8), Options(), "data (N, 1, 8, 8): GRAY, 0 to 255, mean not known"),
+        ((1, 6, 8, 8), Options(), "data (N, 6, 8, 8)"),
+        ((1, 3, 8), Options(), "data (N, 3, 8)"),
+        ((1, 3), Options(), "data (N, 3)"),
+    ],
+)
+def test_pictures_are_spoken_of_where_there_are_some(
+    shape: tuple[int, ...], options: Options, words: str, tmp_path: Path
+) -> None:
+    product = layer("one", "InnerProduct", "data", "one", "inner_product_param { num_output: 2 }")
+    path = nets.write(tmp_path, given("data", *shape), product)
+    weights = [np.zeros((2, int(np.prod(shape)))), np.zeros(2)]
+    model = nets.caffemodel(tmp_path / "net.caffemodel", {"one": weights}, "InnerProduct")
+    text = run(model, tmp_path / "out", replace(options, prototxt=path, no_verify=True)).text()
+    assert f"  input     {words}\n" in text
+    assert ("the mean is in no file" in text) is ("not known" in words)
+    printed = (tmp_path / "out" / "model.py").read_text()
+    assert (f"pictures: {words.split(': ')[-1]}." in printed) is (":" in words)
+    assert ("pictures" in printed) is (":" in words)
+
+
+def test_a_data_layer_of_pictures_tells_the_channel_order(tmp_path: Path) -> None:
+    data = 'layer { name: "data" type: "Data" top: "data" transform_param { crop_size: 8 mean_value: 9 } }'
+    path = nets.write(tmp_path, data, layer("one", "Convolution", "data", "one", CONV))
+    weights = [np.zeros((2, 3, 3, 3)), np.zeros(2)]
+    model = nets.caffemodel(tmp_path / "net.caffemodel", {"one": weights})
+    assert ": BGR, 0 to 255, minus (9, 9, 9)\n" in run(model, tmp_path / "out", Options(path, no_verify=True)).text()
+
+
+def test_an_input_shape_that_does_not_fit_is_named(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(NetError, match=r"^--input-shape 1,4,8,8 does not fit the net: ") as caught:
+        run(model, tmp_path / "out", Options(input_shape=(1, 4, 8, 8)))
+    assert caught.value.problems
+    path = nets.write(tmp_path, given("data", 1, 3, 8, 8), layer("conv", "Mystery", "data", "out"))
+    with pytest.raises(NetError) as caught:
+        run(model, tmp_path / "out", Options(prototxt=path, input_shape=(1, 4, 8, 8)))
+    assert "--input-shape" not in str(caught.value), "it is not to blame"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (312, "312 bytes"), (1000, "1 kB"), (999_499, "999 kB"), (999_500, "1.0 MB"), (2**20, "1.0 MB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert convert_folder._size(count) == text
 
 
 def test_layers_without_weights_in_the_file_are_named(tmp_path: Path) -> None:

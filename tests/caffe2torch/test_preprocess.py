@@ -93,6 +93,7 @@ def test_the_mean_of_the_real_anime_face_net(shared: Path) -> None:
         Preprocessing(),
         Preprocessing("RGB", (1.5, 2.5, 3.5), 0.0078125, (160, 200)),
         Preprocessing("GRAY", (0.0,), 1 / 256, (28, 28)),
+        Preprocessing(assumed=True),
     ],
 )
 def test_json_and_back(preprocessing: Preprocessing) -> None:
