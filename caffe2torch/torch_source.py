@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from caffe2torch import module_sources
 from caffe2torch.calls import literal, quoted
@@ -32,8 +33,16 @@ def source(graph: Graph, about: str = "") -> str:
 
 
 def _title(graph: Graph) -> str:
-    name = re.sub(r"[^\w .()-]+", "_", graph.name, flags=re.ASCII).strip() or "A Caffe net"
-    return f"{name}, converted from Caffe by caffe2torch."
+    """The net's name, or its file's, in one line; nothing in it can end the docstring."""
+    name = graph.name.strip() or PurePath(graph.net.weights_path or graph.net.path).name or "A Caffe net"
+    escaped = "".join(_escaped(character) for character in name)
+    return f"{escaped}, converted from Caffe by caffe2torch."
+
+
+def _escaped(character: str) -> str:
+    if character in '\\"':
+        return f"\\{character}"
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def _class(graph: Graph) -> list[str]:

@@ -94,6 +94,28 @@ def test_ruff_leaves_any_names_alone(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout[:4000]
 
 
+@pytest.mark.parametrize("name", [*HOSTILE, "ResNet-50, v1 (deep)", "イラスト net", '"', '\\"""', "a\\", "  a b"])
+def test_the_title_keeps_the_name_of_the_net(name: str, tmp_path: Path) -> None:
+    net: Any = message("NetParameter")(name=name)
+    net.layer.add(name="data", type="Input", top=["data"]).input_param.shape.add().dim.extend([1, 2])
+    net.layer.add(name="a", type="TanH", bottom=["data"], top=["a"])
+    (tmp_path / "net.prototxt").write_text(text_format.MessageToString(net))
+    text = caffe2torch.to_source(caffe2torch.convert(None, tmp_path / "net.prototxt"))
+    assert text.partition("\n")[0].endswith(', converted from Caffe by caffe2torch."""')
+    title = ast.get_docstring(ast.parse(text), clean=False)
+    assert title == f"{name.strip()}, converted from Caffe by caffe2torch."
+    assert calls(text) == {"super", "Tensor", "nn"} | ({"torch"} & calls(text))
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "-"]
+    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_net_without_a_name_is_called_after_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "my net.prototxt"
+    path.write_text(nets.given("data", 1, 2) + layer("a", "TanH", "data", "a"))
+    assert caffe2torch.to_source(caffe2torch.convert(None, path)).startswith('"""my net.prototxt, converted from Caffe')
+
+
 def test_names_that_become_the_same_identifier_stay_apart(tmp_path: Path) -> None:
     converted = hostile(["conv/1", "conv-1", "conv 1", "conv_1", "conv_1_2"], tmp_path)
     keys = {key.partition(".")[0] for key in converted.state_dict()}
