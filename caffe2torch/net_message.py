@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import fields, upgrade
+from caffe2torch import fields, phases, upgrade
 from caffe2torch.errors import TextError
 from caffe2torch.fitting import Fit
 from caffe2torch.net import Blob, Input, Layer, Net, ParamSpec, ReadAs, Rule, Shape
@@ -27,12 +27,13 @@ def to_net(message: Any, path: str, blobs: Sequence[Blobs] | None = None, fits: 
     folder = os.path.dirname(path)
     layers = tuple(_layer(entry, None if blobs is None else blobs[entry.place], folder) for entry in entries)
     inputs, more = _inputs(message, path)
-    odd = [layer for layer in layers if layer.unknown]
+    odd = [layer for layer in layers if layer.unknown and not phases.is_data(layer)]  # data layers become inputs
     if odd and blobs is None:
         more.append(f"fields of Caffe's forks passed over: {_told(odd)}")
     elif odd:
+        holders = "1 layer holds" if len(odd) == 1 else f"{len(odd)} layers hold"
         more.append(
-            f"{len(odd)} layers hold fields that Caffe does not know, first {odd[0].name}: "
+            f"{holders} fields that Caffe does not know, first {odd[0].name}: "
             f"{', '.join(odd[0].unknown[:_NAMED])}; passed over, as Caffe does"
         )
     return Net(fields.plain_text(message.name), inputs, layers, path, notes=(*notes, *more))
@@ -41,7 +42,8 @@ def to_net(message: Any, path: str, blobs: Sequence[Blobs] | None = None, fits: 
 def _told(odd: Sequence[Layer]) -> str:
     """``data (AnnotatedData): annotated_data_param; …``"""
     told = [f"{layer.name} ({layer.type}): {', '.join(layer.unknown)}" for layer in odd[:_NAMED]]
-    return "; ".join(told) + (f"; and in {len(odd) - _NAMED} layers more" if len(odd) > _NAMED else "")
+    more = len(odd) - _NAMED
+    return "; ".join(told) + (f"; and in {more} more {'layer' if more == 1 else 'layers'}" if more > 0 else "")
 
 
 def stages(message: Any) -> tuple[str, ...]:

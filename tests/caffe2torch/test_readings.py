@@ -274,7 +274,7 @@ def test_a_fork_that_is_asked_for_reads_what_it_can(tmp_path: Path) -> None:
     path = binary(tmp_path, layer("Permute", sub(999, whole(1, 0))))
     found = caffe2torch.load_net(path, fork="ssd")
     assert not found.layers[0].misread
-    assert found.notes == ("1 layers hold fields that Caffe does not know, first it: 999; passed over, as Caffe does",)
+    assert found.notes == ("1 layer holds fields that Caffe does not know, first it: 999; passed over, as Caffe does",)
 
 
 def test_engines_of_forks_change_nothing(tmp_path: Path) -> None:
@@ -337,8 +337,7 @@ def test_what_serves_training_is_passed_over_and_told(tmp_path: Path) -> None:
     assert net.inputs[0].crop == 6 and net.inputs[0].mean == (104.0,)
     assert net.layers[2].param("relu_param").negative_slope == 0.5
     assert net.notes == (
-        "fields of Caffe's forks passed over: data (AnnotatedData): TransformationParameter.resize_param, "
-        "annotated_data_param; act (ReLU): forward_type, ReLUParameter.engine, ReLUParameter.fuse; "
+        "fields of Caffe's forks passed over: act (ReLU): forward_type, ReLUParameter.engine, ReLUParameter.fuse; "
         "loss (MultiBoxLoss): multibox_loss_param",
         "fields of Caffe's forks passed over: default_forward_type, compile_net_state",
     )
@@ -487,3 +486,8 @@ def test_every_declared_reading_can_be_made() -> None:
         for candidate in readings.candidates(name):
             assert set(candidate.fields) <= set(candidate.message().DESCRIPTOR.fields_by_name)
             assert candidate.message(readings.V1).DESCRIPTOR.name == readings.V1
+
+
+def test_what_a_removed_data_layer_holds_is_no_news(tmp_path: Path) -> None:
+    path = binary(tmp_path, layer("AnnotatedData", sub(999, whole(1, 0)), bottoms=()))
+    assert caffe2torch.load_net(path, fork="ssd").notes == ()
