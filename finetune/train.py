@@ -142,8 +142,12 @@ def _tell_head(head: TutorialHead, features: tuple[int, int, int]) -> None:
     count = parameters(head)
     note(
         f"head: map {_times(features)}{pooled}, fc7 {head.fc7.out_features}, fc8 {head.fc8.out_features}: "
-        f"{count:,} parameters, {count * 4 / 1e6:,.1f} MB"
+        f"{count:,} parameters, {_size(4 * count)}"
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB" if count >= 1e3 else f"{count} bytes"
 
 
 def _times(numbers: tuple[int, ...]) -> str:

@@ -76,8 +76,10 @@ def read_once(pictures: LabelledPictures, reader: Reader) -> tuple[LabelledPictu
 
 def _tell(sets: Sets) -> None:
     counts = [a + b for a, b in zip(sets.train.counts(), sets.validation.counts(), strict=True)]
+    least, most = min(counts), max(counts)
+    each = f"{least} to {most}" if least < most else str(most)
     tested = f", {len(sets.test)} to test" if sets.test else ""
     note(
-        f"data: {len(counts)} classes of {min(counts)} to {max(counts)} pictures; "
+        f"data: {len(counts)} classes of {each} pictures; "
         f"{len(sets.train)} pictures to train, {len(sets.validation)} to validate{tested}"
     )

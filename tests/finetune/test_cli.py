@@ -40,8 +40,8 @@ def test_train_and_evaluate_a_real_caffemodel(golden: Path, painted: Path, tmp_p
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "cut at conv6_3: 64x48 pictures, map 64x2x2" in done.stderr
-    assert "3 classes of 10 to 10 pictures; 24 pictures to train, 6 to validate, 30 to test" in done.stderr
-    assert "head: map 64x2x2, fc7 32, fc8 3: 8,387 parameters, 0.0 MB" in done.stderr
+    assert "3 classes of 10 pictures; 24 pictures to train, 6 to validate, 30 to test" in done.stderr
+    assert "head: map 64x2x2, fc7 32, fc8 3: 8,387 parameters, 34 kB" in done.stderr
     assert "device: CPU" in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("epoch  train loss")
