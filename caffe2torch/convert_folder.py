@@ -162,17 +162,12 @@ def _converted(caffemodel: Path, options: Options, progress: Callable[[int], Non
 
 
 def _result(out: Path, converted: Converted, verified: Sequence[Any]) -> Result:
-    text = ""
-    if verified:
-        from caffe2torch.verify import summary
-
-        text = summary(verified)
     return Result(
         out=out,
         converted=converted,
         files={path.name: path.stat().st_size for path in sorted(out.iterdir())},
         filled=tuple(weights.missing(converted.graph)),
-        verified=text,
+        verified=verified[0].summary() if verified else "",
         checks={entry.title: entry.worst.relative for entry in verified if entry.rows},
     )
 

@@ -74,20 +74,25 @@ def show_inspection(found: Inspection) -> None:
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:
-    """The tables of `caffe2torch verify`."""
-    for comparison in comparisons:
-        table = _table("value", "layer", "shape", "largest", "difference", "", right=("largest", "difference"))
-        for row in comparison.rows:
-            table.add_row(
-                _text(row.value),
-                _text(f"{row.layer} ({row.type})"),
-                shape_text(row.shape),
-                f"{row.largest:.4g}",
-                f"{row.error:.2e}",
-                "" if row.holds else "DIFFERS",
-            )
-        say(comparison.title)
-        console().print(table)
+    """What `caffe2torch verify` prints: every value of one comparison, and a line for each.
+
+    The table is that of the first comparison that does not hold; of the first one, if all hold.
+    """
+    shown = next((entry for entry in comparisons if entry.first_difference), comparisons[0])
+    table = _table("value", "layer", "shape", "largest", "difference", "", right=("largest", "difference"))
+    for row in shown.rows:
+        table.add_row(
+            _text(row.value),
+            _text(f"{row.layer} ({row.type})"),
+            shape_text(row.shape),
+            f"{row.largest:.4g}",
+            f"{row.error:.2e}",
+            "" if row.holds else "DIFFERS",
+        )
+    say(shown.title)
+    console().print(table)
+    for entry in comparisons:
+        say(entry.summary())
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,22 +41,26 @@ class Row:
         """Whether it is within tolerance."""
         return self.relative <= TOLERANCE
 
-    def difference(self) -> str:
-        """Where and how the two differ, in words."""
+    def difference(self, left: str, right: str) -> str:
+        """Where and how the two differ, in words; ``left`` is what was got, ``right`` what it is held against."""
+        where = f"{self.layer} ({self.type}), blob {self.value!r}"
         if self.sizes is not None:
-            return f"{self.layer} ({self.type}), blob {self.value!r}: shape {self.sizes} against {self.shape}"
-        return (
-            f"{self.layer} ({self.type}), blob {self.value!r} at {list(self.place)}: "
-            f"{self.got:.7g} against {self.want:.7g}"
-        )
+            return f"{where}: shape {self.sizes} in {left}, {self.shape} in {right}"
+        return f"{where} at {list(self.place)}: {left} {self.got:.7g}, {right} {self.want:.7g}"
 
 
 @dataclass(frozen=True)
 class Comparison:
     """All values of two runs side by side, in the order of the layers."""
 
-    title: str  # "torch = ONNX"
+    left: str  # what was got: "torch"
+    right: str  # what it is held against: "ONNX"
     rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """``torch = ONNX``"""
+        return f"{self.left} = {self.right}"
 
     @property
     def first_difference(self) -> Row | None:
@@ -70,9 +74,20 @@ class Comparison:
 
     def require(self, where: Path) -> None:
         """VerifyError that names the first layer that differs, with both values."""
-        row = self.first_difference
-        if row is not None:
-            raise VerifyError(f"{where}: {self.title} does not hold; the first difference is in {row.difference()}")
+        if self.first_difference is not None:
+            raise VerifyError(f"{where}: {self.summary()}")
+
+    def summary(self) -> str:
+        """``torch = ONNX on 24 values, largest difference 2e-06 of the largest value (conv5_2)``, or what differs."""
+        if not self.rows:
+            return f"{self.title}: nothing to compare"
+        first, worst = self.first_difference, self.worst
+        if first is not None:
+            return f"{self.title} does not hold; the first difference is in {first.difference(self.left, self.right)}"
+        return (
+            f"{self.title} on {len(self.rows)} values, largest difference {worst.relative:.1e} "
+            f"of the largest value ({worst.value})"
+        )
 
 
 def verify(folder: Path, reference: tuple[Path, Path] | None = None) -> list[Comparison]:
@@ -89,8 +104,8 @@ def verify(folder: Path, reference: tuple[Path, Path] | None = None) -> list[Com
     torch_values = values.from_torch(converted.graph, converted.state(), feeds)
     onnx_values = values.from_onnx(converted.graph, converted.state(), feeds)
     return [
-        _compare("torch = reference", converted.graph, torch_values, want),
-        _compare("ONNX = reference", converted.graph, onnx_values, want),
+        _compare("torch", "reference", converted.graph, torch_values, want),
+        _compare("ONNX", "reference", converted.graph, onnx_values, want),
     ]
 
 
@@ -109,7 +124,7 @@ def verify_against(folder: Path, other: Path) -> list[Comparison]:
         if {v.blob: v.shape for v in second.graph.inputs} != {v.blob: v.shape for v in converted.graph.inputs}:
             raise FileError(f"{other}: takes other inputs than {folder}, so the two cannot be compared")
         want = values.from_torch(second.graph, second.state(), feeds)
-    comparison = _compare(f"{folder} = {other}", converted.graph, found, want)
+    comparison = _compare(str(folder), str(other), converted.graph, found, want)
     if not comparison.rows:
         raise FileError(f"{other}: has no blob in common with {folder}")
     return [comparison]
@@ -119,12 +134,12 @@ def _torch_and_onnx(converted: Converted, feeds: Mapping[str, np.ndarray], folde
     graph, state = converted.graph, converted.state()
     torch_values = values.from_torch(graph, state, feeds)
     comparisons = [
-        _compare("torch = ONNX", graph, torch_values, values.from_onnx(graph, state, feeds)),
-        _compare(f"{SOURCE} = torch", graph, values.from_source(folder / SOURCE, graph, state, feeds), torch_values),
+        _compare("torch", "ONNX", graph, torch_values, values.from_onnx(graph, state, feeds)),
+        _compare(SOURCE, "torch", graph, values.from_source(folder / SOURCE, graph, state, feeds), torch_values),
     ]
     if (folder / ONNX).is_file():
         written = values.from_file(folder / ONNX, feeds, graph)
-        comparisons.append(_compare(f"{ONNX} = torch", graph, written, torch_values))
+        comparisons.append(_compare(ONNX, "torch", graph, written, torch_values))
     return comparisons
 
 
@@ -158,14 +173,16 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise FileError(f"{path}: not an .npz of arrays: {error}") from error
 
 
-def _compare(title: str, graph: Graph, got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> Comparison:
+def _compare(
+    left: str, right: str, graph: Graph, got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]
+) -> Comparison:
     rows = (
         compare(value.name, node.layer.name, node.layer.type, got[value.name], want[value.name])
         for node in graph.nodes
         for value in node.outputs
         if value.name in got and value.name in want
     )
-    return Comparison(title, tuple(rows))
+    return Comparison(left, right, tuple(rows))
 
 
 def compare(name: str, layer: str, kind: str, got: np.ndarray, want: np.ndarray) -> Row:
@@ -183,15 +200,3 @@ def compare(name: str, layer: str, kind: str, got: np.ndarray, want: np.ndarray)
         place = tuple(int(index) for index in np.unravel_index(int(error.argmax()), error.shape))
     at = (float(a[place]), float(b[place])) if error.size else (0.0, 0.0)
     return Row(name, layer, kind, b.shape, largest, float(error.max(initial=0.0)), place, *at)
-
-
-def summary(comparisons: Sequence[Comparison]) -> str:
-    """``torch = ONNX on 24 values, largest difference 2e-06 (conv5_2)``"""
-    first = comparisons[0]
-    if not first.rows:
-        return f"{first.title}: nothing to compare"
-    worst = first.worst
-    return (
-        f"{first.title} on {len(first.rows)} values, largest difference {worst.relative:.1e} "
-        f"of the largest value ({worst.value})"
-    )

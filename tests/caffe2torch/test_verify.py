@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 from caffe2torch import folder
 from caffe2torch.errors import CaffeError, FileError, VerifyError
 from caffe2torch.folder import ONNX, SOURCE, WEIGHTS
-from caffe2torch.verify import Comparison, compare, summary, verify, verify_against
+from caffe2torch.tables import show_comparisons
+from caffe2torch.verify import Comparison, compare, verify, verify_against
 from tests.caffe2torch import nets
 from tests.caffe2torch.nets import layer
 
@@ -53,7 +54,24 @@ def test_a_whole_folder_holds(out: Path) -> None:
         assert [row.layer for row in entry.rows] == ["conv", "relu", "pool", "fc", "prob"]
         assert entry.first_difference is None
         entry.require(out)
-    assert summary(comparisons).startswith("torch = ONNX on 5 values, largest difference")
+        assert entry.summary().startswith(f"{entry.title} on 5 values, largest difference")
+
+
+def test_one_table_and_a_line_for_each_comparison(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_comparisons(verify(out))
+    text = capsys.readouterr().out
+    assert text.count("pool (Pooling)") == 1
+    assert [line.split(",")[0] for line in text.splitlines()[-3:]] == [
+        "torch = ONNX on 5 values",
+        "model.py = torch on 5 values",
+        "model.onnx = torch on 5 values",
+    ]
+    change_weight(out)
+    show_comparisons(verify(out))
+    text = capsys.readouterr().out
+    assert text.startswith("model.onnx = torch\n"), "the table is of what differs"
+    assert text.count("DIFFERS") == 2, "fc and prob"
+    assert "model.onnx = torch does not hold; the first difference is in fc" in text.splitlines()[-1]
 
 
 def test_a_changed_weight_is_found_in_model_onnx(out: Path) -> None:
@@ -62,7 +80,7 @@ def test_a_changed_weight_is_found_in_model_onnx(out: Path) -> None:
     assert [entry.first_difference is None for entry in comparisons] == [True, True, False]
     text = blamed(comparisons, out)
     assert "model.onnx = torch does not hold; the first difference is in fc (InnerProduct), blob 'fc' at [0, 0]" in text
-    got, want = map(float, re.findall(r"(-?[\d.e-]+) against (-?[\d.e-]+)$", text)[0])
+    got, want = map(float, re.findall(r"model\.onnx (-?[\d.e-]+), torch (-?[\d.e-]+)$", text)[0])
     assert want - got == pytest.approx(1, abs=1e-4)
 
 
@@ -166,7 +184,7 @@ def test_references_that_do_not_fit(out: Path, tmp_path: Path) -> None:
         with pytest.raises(CaffeError, match=words):
             verify(out, (inputs, outputs))
     batch = reference(tmp_path / "d.npz", data=np.zeros((4, 3, 8, 8), np.float32))
-    assert "shape (4, 5) against (1, 5)" in blamed(verify(out, (batch, prob)), out)
+    assert "shape (4, 5) in torch, (1, 5) in reference" in blamed(verify(out, (batch, prob)), out)
 
 
 def test_a_batch_that_the_net_fixes_is_refused_in_words(tmp_path: Path) -> None:
@@ -212,4 +230,4 @@ def test_two_outputs_of_ours(out: Path, tmp_path: Path) -> None:
 def test_compare(got: list[float], want: list[float], holds: bool) -> None:
     row = compare("x", "layer", "Type", np.array(got), np.array(want))
     assert row.holds is holds
-    assert row.difference()
+    assert "left" in row.difference("left", "right")
