@@ -8,7 +8,7 @@ from math import prod
 from caffe2torch import forks
 from caffe2torch.errors import Problem
 from caffe2torch.net import Layer, Shape
-from caffe2torch.registry import LayerError, Operation
+from caffe2torch.registry import LayerError, NotSupportedError, Operation
 
 _LAYER = "LayerParameter"
 MOST_AXES, MOST_NUMBERS = 32, (1 << 31) - 1  # of a blob in Caffe
@@ -47,7 +47,7 @@ def check_values(layer: Layer) -> None:
     # Forks have engines of their own, which compute the same.
     odd = [each for each in layer.unknown if "=" in each and "engine=" not in each and not each.startswith("blobs.")]
     if odd:
-        raise LayerError(f"Caffe knows no {odd[0]} (a fork may); it cannot be told what is meant")
+        raise NotSupportedError(f"Caffe knows no {odd[0]} (a fork may); it cannot be told what is meant")
 
 
 def check_blobs(layer: Layer, operation: Operation, path: str) -> None:

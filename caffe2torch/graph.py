@@ -12,7 +12,7 @@ from caffe2torch.errors import NetError, Problem, ShapeError
 from caffe2torch.identifiers import identifiers
 from caffe2torch.input_shapes import InputShapes
 from caffe2torch.net import Layer, Net, Shape
-from caffe2torch.registry import LayerError, Operation
+from caffe2torch.registry import LayerError, NotSupportedError, Operation
 from caffe2torch.tying import tie
 from caffe2torch.wiring import Wire, Wiring, wire
 
@@ -112,11 +112,14 @@ def resolve(
     wires, operations = _computed(wires, every, targets)
     used = {value for entry in wires for value in entry.inputs} | set(targets)
     inputs = {value: blob for value, blob in inputs.items() if value in used}
-    grown = resolver.grown(shapes, inputs.values(), every, found)
+    grown, fixing = resolver.grown(shapes, inputs.values(), every, found)
     rows = _rows(wires, operations, found, grown)
     values = _values(wiring, wires, inputs, found, rows)
     kept = {id(entry.layer) for entry in wires}
     layers = [entry.layer for entry in wires]
+    notes = [*_foreign(layers), *_batch_note(fixing, [found[value] for value in inputs])]
+    if outputs is None:
+        notes += _check_dropped(net, wiring, kept, shapes)
     tied = tie(layers, operations, identifiers(layer.name for layer in layers), net.path)
     return Graph(
         name=net.name,
@@ -138,7 +141,7 @@ def resolve(
         shapes=shapes,
         net=net,
         dropped=tuple(layer.name for layer in net.layers if id(layer) not in kept and layer.type != "Split"),
-        notes=(*net.notes, *sizes.notes),
+        notes=(*net.notes, *sizes.notes, *notes),
         forks=resolver.forks,
     )
 
@@ -153,6 +156,47 @@ def is_loss(layer: Layer) -> bool:
     """Whether a layer serves training only (a loss, Accuracy), or gives nothing (Silence)."""
     operation = registry.find(layer.type)
     return (operation is not None and operation.loss) or layer.type.endswith("Loss") or not layer.tops
+
+
+def _check_dropped(net: Net, wiring: Wiring, kept: Collection[int], shapes: Mapping[str, Shape]) -> list[str]:
+    """NetError if Caffe refuses a loss, Accuracy or Silence that is dropped; notes on those that are not understood.
+
+    They are checked only with a prototxt, all of it, and with inputs of the sizes that it says.
+    """
+    dropped = {id(layer): layer for layer in net.layers if id(layer) not in kept and layer.type != "Split"}
+    notes = [
+        f"layer {layer.name} ({layer.type}): an unknown type, dropped as what serves training only"
+        for layer in dropped.values()
+        if registry.find(layer.type) is None
+    ]
+    declared = {entry.blob: entry.shape for entry in net.inputs if entry.shape and 0 not in entry.shape}
+    if net.stored_form or net.whole is not None or any(declared.get(blob) != shape for blob, shape in shapes.items()):
+        return notes
+    resolver = Resolver(net, wiring.wires, {value: blob for blob, value in wiring.inputs.items()})
+    problems = []
+    for layer, error in resolver.faults(declared):
+        if isinstance(error, NotSupportedError):
+            notes.append(f"layer {layer.name} ({layer.type}) is dropped unchecked: {error}")
+        elif id(layer) in dropped:
+            problems.append(Problem(layer.name, layer.type, str(error)))
+    if problems:
+        raise NetError.of(problems, len(wiring.wires), net.path)
+    return notes
+
+
+def _foreign(layers: Sequence[Layer]) -> list[str]:
+    return [
+        f"layer {layer.name} ({layer.type}): its {', '.join(found)} changes nothing; Caffe does not read it there"
+        for layer in layers
+        if (found := registry.foreign(layer))
+    ]
+
+
+def _batch_note(fixing: Layer | None, shapes: Sequence[Shape]) -> list[str]:
+    """Which layer keeps the batch at its size; nothing of a net that takes one row of a few numbers."""
+    if fixing is None or not any(len(shape) >= 4 or shape[0] > 1 for shape in shapes):
+        return []
+    return [f"batch fixed at {shapes[0][0]}: {fixing.name} ({fixing.type}) fixes it"]
 
 
 def _targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[list[str], list[int]]:
@@ -252,14 +296,29 @@ class Resolver:
 
     def attempt(self, shapes: Mapping[str, Shape]) -> tuple[dict[int, Operation], dict[int, Shape], list[Problem]]:
         """As far as it goes: operations by the layer's place, shapes by value, and what stands in the way."""
+        operations, found, faults = self._follow(shapes)
+        problems = [
+            Problem(layer.name, layer.type, str(error)) if error else checks.no_converter(layer)
+            for layer, error in faults
+        ]
+        return operations, found, problems
+
+    def faults(self, shapes: Mapping[str, Shape]) -> list[tuple[Layer, LayerError]]:
+        """What is wrong with layers of known types, as far as the shapes are known."""
+        return [(layer, error) for layer, error in self._follow(shapes)[2] if error]
+
+    def _follow(
+        self, shapes: Mapping[str, Shape]
+    ) -> tuple[dict[int, Operation], dict[int, Shape], list[tuple[Layer, LayerError | None]]]:
+        """As ``attempt``; of a layer without a converter the fault is None."""
         found: dict[int, Shape] = {value: shapes[blob] for value, blob in self.inputs.items() if blob in shapes}
         operations: dict[int, Operation] = {}
-        problems: list[Problem] = []
+        faults: list[tuple[Layer, LayerError | None]] = []
         for index, entry in enumerate(self.wires):
             layer = entry.layer
             cls = registry.find(layer.type)
             if cls is None:
-                problems.append(checks.no_converter(layer))
+                faults.append((layer, None))
                 continue
             if not all(value in found for value in entry.inputs):
                 continue  # behind a layer that could not be resolved
@@ -271,11 +330,11 @@ class Resolver:
                 checks.check_tops(layer, tops)
                 checks.check_blobs(layer, operation, self.net.weights_path or self.net.path)
             except LayerError as error:
-                problems.append(Problem(layer.name, layer.type, str(error)))
+                faults.append((layer, error))
                 continue
             operations[index] = operation
             found.update(zip(entry.outputs, tops, strict=True))
-        return operations, found, problems
+        return operations, found, faults
 
     def refuse_unknown_types(self) -> None:
         """NetError if some layers have no converter."""
@@ -314,21 +373,24 @@ class Resolver:
         blobs: Collection[str],
         operations: Sequence[Operation],
         found: Mapping[int, Shape],
-    ) -> dict[int, Shape] | None:
-        """Every value's shape with one more in axis 0 of some inputs; None if that changes more than axis 0."""
+    ) -> tuple[dict[int, Shape] | None, Layer | None]:
+        """Every value's shape with one more in axis 0 of some inputs; or None, if that changes more than axis 0.
+
+        Then with the first layer that does, where it can be told.
+        """
         sizes = {shapes[blob][0] if shapes[blob] else 0 for blob in blobs}
         if len(sizes) != 1 or 0 in sizes:
-            return None
+            return None, None
         size = sizes.pop()
         more = {blob: (size + 1, *shape[1:]) if blob in blobs else shape for blob, shape in shapes.items()}
-        try:
-            others, grown = self.run(more)
-        except NetError:
-            return None
-        same = others == list(operations) and all(
-            grown[value] == shape or grown[value] == (size + 1, *shape[1:]) for value, shape in found.items()
-        )
-        return grown if same else None
+        others, grown, _ = self.attempt(more)
+        for index, entry in enumerate(self.wires):
+            same = index in others and others[index] == operations[index]
+            if not same or any(
+                grown[value] not in (found[value], (size + 1, *found[value][1:])) for value in entry.outputs
+            ):
+                return None, entry.layer
+        return grown, None
 
 
 def _values(

@@ -25,6 +25,10 @@ class LayerError(Exception):
     """Why one layer cannot be converted; the graph gathers these into one NetError."""
 
 
+class NotSupportedError(LayerError):
+    """A layer that Caffe, or one of its forks, may well take, but that is not understood here, or whose file is missing."""
+
+
 @dataclass(frozen=True)
 class Param:
     """One learned blob of a layer: its name in torch, its shape in Caffe, and how Caffe fills it without a file."""
@@ -136,6 +140,15 @@ def infers(type_name: str) -> bool:
     return type_name == "Input" or (cls is not None and not cls.loss and not type_name.endswith("Loss"))
 
 
+def foreign(layer: Layer) -> list[str]:
+    """The ``*_param`` messages that a layer sets, but that are read by layers of other types only."""
+    cls = find(layer.type)
+    own = set(cls.understood if cls else layer.params)
+    own.update(name for each in readings.candidates(layer.type) for name in each.own)
+    others = {message for each in _all().values() for message in each.understood}
+    return [message for message in layer.params if message in others - own]
+
+
 def operations() -> Iterator[tuple[str, type[Operation]]]:
     """All layer types with their classes, sorted by family, then type."""
     return iter(sorted(_all().items(), key=lambda item: (item[1].family, item[0])))
@@ -175,7 +188,7 @@ def read(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> tuple[
     LayerError if none holds, or if they differ in what is computed and the layer's blobs do not tell.
     """
     if layer.misread:
-        raise LayerError(layer.misread)
+        raise NotSupportedError(layer.misread)
     if len(layer.readings) < 2:
         return _parse(cls, layer, bottoms), layer.fork
     found: list[tuple[Operation, tuple[str, ...]]] = []
@@ -186,14 +199,14 @@ def read(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> tuple[
         except LayerError as error:
             faults[str(error)] = faults.get(str(error), ()) + reading.forks
     if not found:
-        raise LayerError(
+        raise NotSupportedError(
             next(iter(faults))
             if len(faults) == 1
             else "; ".join(f"read as {', '.join(forks)}: {fault}" for fault, forks in faults.items())
         )
     held = [(operation, forks) for operation, forks in found if _has_blobs(layer, operation)] or found
     if any(operation != held[0][0] for operation, _ in held):
-        raise LayerError(_ambiguous(held))
+        raise NotSupportedError(_ambiguous(held))
     return held[0]
 
 
@@ -219,7 +232,9 @@ def _parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Oper
     for message, names in cls.understood.items():
         unread = [name for name in layer.params.get(message, ()) if name not in names]
         if unread:
-            raise LayerError(f"{message}.{unread[0]}={_short(layer.params[message][unread[0]])} is not supported")
+            raise NotSupportedError(
+                f"{message}.{unread[0]}={_short(layer.params[message][unread[0]])} is not supported"
+            )
     return cls.parse(layer, bottoms)
 
 

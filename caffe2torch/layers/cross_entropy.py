@@ -15,7 +15,7 @@ from caffe2torch.errors import FileError
 from caffe2torch.layers.labels import Labels, check_loss, class_axis, normalized
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.preprocess import load_binaryproto
-from caffe2torch.registry import LayerError, Operation, layer
+from caffe2torch.registry import LayerError, NotSupportedError, Operation, layer
 
 if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
@@ -166,7 +166,7 @@ def _source(layer: Layer) -> Path | None:
     folder = Path(layer.folder).resolve()
     path = (folder / source).resolve()
     if not path.is_relative_to(folder):
-        raise LayerError(f"infogain_loss_param.source {source!r} leads out of {folder}; put the file there")
+        raise NotSupportedError(f"infogain_loss_param.source {source!r} leads out of {folder}; put the file there")
     return path
 
 
@@ -174,7 +174,7 @@ def _read(source: Path) -> np.ndarray:
     try:
         return load_binaryproto(source)
     except FileError as error:
-        raise LayerError(f"the infogain matrix cannot be read: {error}") from error
+        raise NotSupportedError(f"the infogain matrix cannot be read: {error}") from error
 
 
 @layer(

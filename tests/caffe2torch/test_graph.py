@@ -179,3 +179,55 @@ def test_a_blob_without_a_name_is_refused(lines: list[str], words: str, tmp_path
 def test_an_input_with_a_size_of_0(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"the size of input 'data' is \(2, 0\) in the file, and a size cannot be 0"):
         graph(tmp_path, given("data", 2, 0), layer("a", "TanH", "data", "a"))
+
+
+SCORES = [given("x", 2, 4), layer("fc", "InnerProduct", "x", "fc", "inner_product_param { num_output: 3 }")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([given("label", 3), layer("loss", "SoftmaxWithLoss", "fc label", "loss")], "loss (SoftmaxWithLoss)"),
+        ([given("other", 2, 5), layer("loss", "EuclideanLoss", "fc other", "loss")], "one count behind the first axis"),
+        ([given("label", 2), layer("a", "Accuracy", "fc label", "a", "accuracy_param { top_k: 4 }")], "top_k 4"),
+        ([layer("quiet", "Silence", [], [])], "it has 0 bottoms, Caffe wants 1 or more"),
+        ([layer("loss", "SoftmaxWithLoss", "fc", "loss")], "it has 1 bottoms"),
+        ([layer("a", "Accuracy", "fc x", [])], "it has 0 tops"),
+    ],
+)
+def test_what_caffe_refuses_of_dropped_layers_is_refused(lines: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(NetError) as caught:
+        graph(tmp_path, *SCORES, *lines)
+    assert words in str(caught.value)
+    assert len(caught.value.problems) == 1
+    assert graph(tmp_path, *SCORES, *lines, outputs=["fc"]).output_names == ("fc",)
+
+
+def test_dropped_layers_of_unknown_sizes_are_not_checked(tmp_path: Path) -> None:
+    loss = layer("loss", "SoftmaxWithLoss", "fc label", "loss")
+    data = 'layer { name: "d" type: "Data" top: "other" top: "label" }'
+    assert graph(tmp_path, *SCORES, data, loss).dropped == ("loss",)
+    assert graph(tmp_path, *SCORES, given("label", 2), loss, input_shape=(5, 4)).dropped == ("loss",)
+
+
+def test_a_dropped_layer_that_is_not_understood_is_told(tmp_path: Path) -> None:
+    found = graph(tmp_path, *SCORES, given("label", 2), layer("center", "CenterLoss", "fc label", "center"))
+    assert found.dropped == ("center",)
+    assert found.notes == ("layer center (CenterLoss): an unknown type, dropped as what serves training only",)
+
+
+def test_which_layer_fixes_the_batch_is_told(tmp_path: Path) -> None:
+    reshape = layer("r", "Reshape", "data", "r", "reshape_param { shape { dim: 2 dim: -1 } }")
+    assert graph(tmp_path, DATA, reshape).notes == ("batch fixed at 2: r (Reshape) fixes it",)
+    assert graph(tmp_path, DATA, layer("t", "TanH", "data", "t")).notes == ()
+
+
+def test_a_message_of_another_type_is_told(tmp_path: Path) -> None:
+    found = graph(tmp_path, DATA, layer("relu", "ReLU", "data", "y", CONV + " relu_param { }"))
+    assert found.notes == ("layer relu (ReLU): its convolution_param changes nothing; Caffe does not read it there",)
+
+
+def test_a_dropped_loss_whose_matrix_is_not_there_is_told(tmp_path: Path) -> None:
+    loss = layer("loss", "InfogainLoss", "fc label", "loss", 'infogain_loss_param { source: "gone.binaryproto" }')
+    (note,) = graph(tmp_path, *SCORES, given("label", 2), loss).notes
+    assert note.startswith("layer loss (InfogainLoss) is dropped unchecked: the infogain matrix cannot be read")
