@@ -196,7 +196,8 @@ def _batch_note(fixing: Layer | None, shapes: Sequence[Shape]) -> list[str]:
     """Which layer keeps the batch at its size; nothing of a net that takes one row of a few numbers."""
     if fixing is None or not any(len(shape) >= 4 or shape[0] > 1 for shape in shapes):
         return []
-    return [f"batch fixed at {shapes[0][0]}: {fixing.name} ({fixing.type}) fixes it"]
+    what = "time" if fixing.type in ("LSTM", "RNN") else "batch"
+    return [f"{what} fixed at {shapes[0][0]}: {fixing.name} ({fixing.type}) fixes it"]
 
 
 def _targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[list[str], list[int]]:

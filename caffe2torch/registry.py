@@ -26,7 +26,7 @@ class LayerError(Exception):
 
 
 class NotSupportedError(LayerError):
-    """A layer that Caffe, or one of its forks, may well take, but that is not understood here, or whose file is missing."""
+    """What Caffe or one of its forks may well take, but is not understood here, or wants a file that is not there."""
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,12 @@ def test_a_dropped_layer_that_is_not_understood_is_told(tmp_path: Path) -> None:
 def test_which_layer_fixes_the_batch_is_told(tmp_path: Path) -> None:
     reshape = layer("r", "Reshape", "data", "r", "reshape_param { shape { dim: 2 dim: -1 } }")
     assert graph(tmp_path, DATA, reshape).notes == ("batch fixed at 2: r (Reshape) fixes it",)
+    lstm = [
+        given("x", 5, 2, 3),
+        given("go", 5, 2),
+        layer("l", "LSTM", "x go", "l", "recurrent_param { num_output: 2 }"),
+    ]
+    assert graph(tmp_path, *lstm).notes == ("time fixed at 5: l (LSTM) fixes it",)
     assert graph(tmp_path, DATA, layer("t", "TanH", "data", "t")).notes == ()
 
 
