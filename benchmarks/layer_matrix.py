@@ -4,7 +4,8 @@ usage: python benchmarks/layer_matrix.py
 
 The others' columns (layer_matrix.csv) were read in their sources in 2026: OpenCV 4.x's Caffe importer, which covers the
 most of all importers and is gone from OpenCV 5, and MMdnn's PyTorch emitter. "yes" there means that code exists for the
-layer, not that it was run; ours is "yes" where a registered operation has golden cases of real Caffe or its forks, "own tests" where it has none.
+layer, not that it was run; ours is "yes" where a registered operation has golden cases of real Caffe or its forks,
+"own tests" where it has none.
 """
 
 from __future__ import annotations
