@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all: written beside, flushed to the disk, renamed."""
+"""Files and folders that appear whole or not at all: written beside, flushed to the disk, renamed."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -72,6 +73,24 @@ def same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except OSError:
         return False
+
+
+def put_folder(beside: Path, target: Path) -> None:
+    """Rename a finished folder to ``target``; what was there stays if that fails, and is removed if not."""
+    if not target.exists():
+        os.rename(beside, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    kept = old / target.name
+    try:
+        os.rename(target, kept)
+        os.rename(beside, target)
+    except BaseException:
+        if kept.exists():
+            os.rename(kept, target)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def umask() -> int:

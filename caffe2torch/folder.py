@@ -17,7 +17,7 @@ import numpy as np
 import caffe2torch
 from caffe2torch import known, net_json, phases, plugins, surgery, weights
 from caffe2torch.errors import CaffeError, FileError, NetError, OutputError
-from caffe2torch.files import umask
+from caffe2torch.files import put_folder, umask
 from caffe2torch.graph import Graph, resolve
 from caffe2torch.net import Net, Shape
 from caffe2torch.preprocess import Preprocessing
@@ -328,7 +328,7 @@ def replaced(target: Path, force: bool) -> Iterator[Path]:
         for path in beside.iterdir():
             _flush(path)
         beside.chmod(0o777 & ~umask())
-        _put(beside, target)
+        put_folder(beside, target)
     except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
         with suppress(OSError):
@@ -338,24 +338,6 @@ def replaced(target: Path, force: bool) -> Iterator[Path]:
             reason = error.strerror or error
             raise OutputError(f"{target}: cannot be written: {reason}; nothing was left half-written") from error
         raise
-
-
-def _put(beside: Path, target: Path) -> None:
-    """Rename a finished folder to ``target``; what was there stays if that fails, and is removed if not."""
-    if not target.exists():
-        os.rename(beside, target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-    kept = old / target.name
-    try:
-        os.rename(target, kept)
-        os.rename(beside, target)
-    except BaseException:
-        if kept.exists():
-            os.rename(kept, target)
-        old.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_existing(target: Path, force: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch.errors import ModelError, OutputError
-from caffe2torch.files import umask, write_whole
+from caffe2torch.files import put_folder, umask, write_whole
 from caffe2torch.terminal import note
 
 if TYPE_CHECKING:
@@ -130,13 +130,7 @@ def _put_in_place(folder: Path, run: Path, force: bool) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    if not os.path.lexists(run):
-        folder.rename(run)
-        return
-    old = run.with_name(f"{folder.name}.replaced")
-    run.rename(old)
-    folder.rename(run)
-    shutil.rmtree(old)
+    put_folder(folder, run)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from caffe2torch.errors import DataError, OutputError
+from caffe2torch.files import put_folder
 from finetune.drawing.characters import CHARACTERS, Character
 from finetune.drawing.pictures import draw_face
 from finetune.drawing.scenes import draw_scene
@@ -125,18 +126,9 @@ def _beside(folder: Path) -> Iterator[Path]:
     """A folder that takes the name ``folder`` when the block ends well, and vanishes when it does not."""
     folder = Path(os.path.abspath(folder))
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     part.mkdir(parents=True)
     try:
         yield part
-        if folder.exists():
-            os.replace(folder, old)
-        try:
-            os.replace(part, folder)
-        except BaseException:
-            if old.exists():
-                os.replace(old, folder)
-            raise
+        put_folder(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
