@@ -12,6 +12,7 @@ import numpy as np
 from caffe2torch.errors import CaffeError, FileError
 from caffe2torch.net import Input
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: grey of RGB, as OpenCV and Pillow make it
 ORDERS = {"BGR": 3, "RGB": 3, "GRAY": 1}
 
 

@@ -17,7 +17,7 @@ from caffe2torch.answers import Answer, Boxes, Classes, FeatureMap, Mask, Pictur
 from caffe2torch.errors import CaffeError, FileError, OutputError
 from caffe2torch.files import beside, refuse
 from caffe2torch.folder import Converted
-from caffe2torch.preprocess import Preprocessing
+from caffe2torch.preprocess import LUMA, Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -127,7 +127,7 @@ def _feed(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """uint8 (H, W, 3) RGB as the net's input, float32 (1, C, H, W)."""
     array = pixels.astype(np.float32)
     if preprocessing.channel_order == "GRAY":
-        array = array @ np.array([[0.299], [0.587], [0.114]], np.float32)
+        array = array @ np.array(LUMA, np.float32)[:, None]
     elif preprocessing.channel_order == "BGR":
         array = array[..., ::-1]
     if preprocessing.mean is not None:

@@ -9,14 +9,13 @@ import numpy as np
 
 from caffe2torch.graph import BATCH
 from caffe2torch.onnx_model import Nodes, add_graph
-from caffe2torch.preprocess import Preprocessing
+from caffe2torch.preprocess import LUMA, Preprocessing
 from finetune.runtime import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from caffe2torch.folder import Converted
 
 BATCH_NORM_EPS = 1e-5  # torch.nn.BatchNorm1d's
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in training
 
 
 def build(

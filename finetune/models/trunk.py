@@ -10,13 +10,11 @@ import torch
 from torch import nn
 
 from caffe2torch.errors import NetError
-from caffe2torch.preprocess import Preprocessing
+from caffe2torch.preprocess import LUMA, Preprocessing
 
 if TYPE_CHECKING:
     from caffe2torch.folder import Converted
     from caffe2torch.graph import Graph
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow make grey of RGB
 
 
 class FrozenTrunk(nn.Module):
