@@ -7,7 +7,6 @@ training snapshot with legacy four-axis blobs, so that reading, converting and f
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from caffe2torch.errors import CaffeError, OutputError
+from caffe2torch.files import beside
 
 NETS = ("illust2vec", "illust2vec-tag")
 WIDTHS = (1, 2, 4, 16)
@@ -181,15 +181,8 @@ def _beside(path: Path, size: int) -> Iterator[BinaryIO]:
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise OutputError(f"{path} needs {size / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB left")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with beside(path) as part, part.open("wb") as file:
+        yield file
 
 
 # Protobuf's wire format, as far as a caffemodel needs it.
