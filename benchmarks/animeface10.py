@@ -46,7 +46,7 @@ def torch_scores(run: Path, paths: list[Path]) -> np.ndarray:
     """Probabilities, (pictures, classes), from torch."""
     import torch
 
-    from finetune.data.pictures import load_picture
+    from caffe2torch.pictures import load_picture
     from finetune.models.classifier import open_run
 
     classifier, config, _ = open_run(run)

@@ -60,7 +60,7 @@ def run(
     Raises CaffeError for a folder, model or picture that cannot be used, and for a net with more than a picture as its
     input; OutputError where ``out`` is no .png, or is there already and not ``force``d.
     """
-    from finetune.data.pictures import load_picture
+    from caffe2torch.pictures import load_picture
 
     if out is not None:
         if out.suffix.lower() != ".png":

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from caffe2torch.pictures import load_picture
 from caffe2torch.terminal import note
 from finetune.checkpoint import BEST, read_config
 from finetune.data.batches import Batch, Reader, batches, default_workers, plan_batches
 from finetune.data.folders import LabelledPictures, read_folders
-from finetune.data.pictures import load_picture
 from finetune.data.sets import read_once
 from finetune.devices import describe, open_device
 from finetune.models.classifier import open_run

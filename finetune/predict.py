@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe2torch.errors import DataError, ModelError
-from finetune.data.pictures import find_pictures, load_picture
+from caffe2torch.pictures import find_pictures, load_picture
 from finetune.runtime import Session
 
 

@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from caffe2torch.errors import DataError
+from caffe2torch.pictures import load_picture
 from finetune.data.folders import LabelledPictures
-from finetune.data.pictures import load_picture
 
 MOST_WORKERS = 16
 BATCHES_AHEAD = 2  # a worker

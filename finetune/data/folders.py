@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from caffe2torch.errors import DataError
-from finetune.data.pictures import find_pictures
+from caffe2torch.pictures import find_pictures
 
 IGNORE = "ignore"  # a class folder that holds a file of this name is left out (animeface-character-dataset)
 NAMED_AT_MOST = 10  # names in one message

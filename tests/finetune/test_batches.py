@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from caffe2torch.errors import DataError
+from caffe2torch.pictures import load_picture
 from finetune.data import batches as module
 from finetune.data.batches import Reader, batches, default_workers, plan_batches
 from finetune.data.folders import read_folders
-from finetune.data.pictures import load_picture
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from safetensors.numpy import load_file, save_file
 
 from caffe2torch.errors import CaffeError, ModelError, OutputError, VerifyError
 from caffe2torch.folder import from_caffemodel, save
+from caffe2torch.pictures import find_pictures, load_picture
 from caffe2torch.preprocess import Preprocessing
 from finetune import export
 from finetune.checkpoint import FORMAT
-from finetune.data.pictures import find_pictures, load_picture
 from finetune.export import export_run, read_run
 from finetune.models.classifier import Classifier, open_run
 from finetune.models.head import TutorialHead, pooled_size

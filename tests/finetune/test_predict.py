@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from caffe2torch.errors import DataError, ModelError
-from finetune.data.pictures import load_picture
+from caffe2torch.pictures import load_picture
 from finetune.formats import TEXT, printable
 from finetune.predict import Prediction, list_pictures, predict
 from finetune.runtime import Session, open_model

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffe2torch.pictures import load_picture
 from finetune.data.batches import Reader
 from finetune.data.folders import read_folders
-from finetune.data.pictures import load_picture
 from finetune.data.sets import read_sets
 from finetune.data.survey import mean_pixel, survey
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from caffe2torch import folder as converted_folder
 from caffe2torch.errors import DataError, ModelError, OutputError
 from caffe2torch.folder import Converted
+from caffe2torch.pictures import load_picture
 from finetune import loop
-from finetune.data.pictures import load_picture
 from finetune.evaluate import evaluate_run
 from finetune.models.classifier import open_run
 from finetune.options import Options

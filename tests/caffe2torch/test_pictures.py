@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from caffe2torch.errors import DataError
-from finetune.data.pictures import find_pictures, load_picture
+from caffe2torch.pictures import find_pictures, load_picture
 
 # Pillow warns of what it meets in damaged files; the commands keep that off the terminal.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
