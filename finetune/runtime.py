@@ -1,38 +1,117 @@
-"""A model that `onnx export` wrote, in onnxruntime: opened, checked, run. Never imports torch."""
+"""A model that `onnx export` wrote, in onnxruntime: opened, checked, run. Never imports torch.
+
+``open_session`` opens a file of any kind; ``open_model`` a classifier, on top of it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import io
 import json
-import os
-import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe2torch.errors import DeviceError, ModelError
+from caffe2torch.errors import ModelError
 from finetune.onnx_file import read_metadata
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-# Full float32, so that scores equal the CPU's; no search for the fastest algorithm at each new batch size.
-CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+from finetune.providers import first_line, load
 
 METADATA_KEY = "finetune"
 FORMAT = 1
 INPUT, OUTPUT = "picture", "probabilities"
+USED_BY = {"classifier": "onnx predict", "detector": "onnx detect"}  # kind -> the command that takes it
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open model of any kind. ``fallback`` says why the CPU is used where `auto` asked for CUDA first."""
+
+    path: Path
+    said: Mapping[str, Any]  # the JSON object in its metadata: "format", "kind" (text), and more, unchecked
+    provider: str  # the execution provider in use: CUDAExecutionProvider or CPUExecutionProvider
+    fallback: str | None
+    handle: Any  # onnxruntime.InferenceSession
+
+    @property
+    def kind(self) -> str:
+        """The metadata's "kind": "classifier", "detector", "mask", …"""
+        return str(self.said["kind"])
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs of those names. Raises ModelError if the model fails."""
+        try:
+            return [np.asarray(value) for value in self.handle.run(list(outputs), dict(feeds))]
+        except Exception as error:  # onnxruntime's own exceptions have no common base
+            raise ModelError(f"{self.path}: cannot be run: {first_line(error)}") from error
+
+    def place(self) -> str:
+        """The provider in use, for people."""
+        return f"on {self.provider}" + (f" ({self.fallback})" if self.fallback else "")
+
+
+def open_session(path: Path, provider: str = "auto", threads: int | None = None) -> Opened:
+    """Open a model of any kind that `onnx export` wrote.
+
+    ``provider``: "cpu"; "cuda", which raises DeviceError saying why if it is not to be had; or "auto", which takes
+    CUDA where it works and else the CPU, the reason in ``Opened.fallback``. ``threads``: of one operator on the CPU;
+    None: one for each core. Raises ModelError for a file that is not ours, damaged, or not self-contained. What the
+    metadata says beside format and kind, and whether the graph keeps it, is for the caller to check.
+    """
+    path = Path(path)
+    said = read_said(path)
+    handle, fallback = load(path, provider, threads)
+    return Opened(path, said, handle.get_providers()[0], fallback, handle)
+
+
+def read_said(path: Path, kind: str | None = None) -> dict[str, Any]:
+    """What an exported model says of itself: a JSON object with "format" (of today) and "kind". No session is made.
+
+    Raises ModelError for a file that is not ours, damaged or not self-contained, and, if ``kind`` is given, for a
+    model of another kind.
+    """
+    metadata = read_metadata(path)
+    if METADATA_KEY not in metadata:
+        raise ModelError(f"{path}: an ONNX file, but not one that `onnx export` wrote (no metadata {METADATA_KEY!r})")
+    with reading_metadata(path):
+        said = json.loads(metadata[METADATA_KEY])
+        if said["format"] != FORMAT:
+            raise ModelError(f"{path}: written in format {said['format']!r}, this version reads format {FORMAT}")
+        found = string(said["kind"])
+        if kind is not None and found != kind:
+            hint = f"; `{USED_BY[found]}` takes it" if found in USED_BY else ""
+            raise ModelError(f"{path}: a {found!r}, not a {kind}{hint}")
+    return dict(said)
+
+
+@contextlib.contextmanager
+def reading_metadata(path: Path) -> Iterator[None]:
+    """Inside, what metadata is not as it should be (KeyError, TypeError, ValueError) is a ModelError that names it."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ModelError(f"{path}: its metadata {METADATA_KEY!r} is damaged: {what}") from error
+
+
+def positive(number: object, name: str = "size") -> int:
+    """A whole number of 1 or more; else ValueError."""
+    if type(number) is not int or number < 1:
+        raise ValueError(f"{name} {number!r}")
+    return number
+
+
+def string(text: object) -> str:
+    """A text; else TypeError."""
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is no text")
+    return text
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the metadata of an exported model says."""
+    """What the metadata of an exported classifier says."""
 
     kind: str  # "classifier"
     classes: tuple[str, ...]
@@ -43,167 +122,52 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Session:
-    """An open model. ``fallback`` says why the CPU is used where `auto` asked for CUDA first."""
+    """An open classifier. ``fallback`` says why the CPU is used where `auto` asked for CUDA first."""
 
     path: Path
     info: ModelInfo
     provider: str  # the execution provider in use: CUDAExecutionProvider or CPUExecutionProvider
     fallback: str | None
-    handle: Any  # onnxruntime.InferenceSession
+    opened: Opened
 
     def probabilities(self, pictures: np.ndarray) -> np.ndarray:
         """Probabilities float32 (N, classes) of pictures uint8 (N, height, width, 3), RGB.
 
         Raises ModelError if the model fails on them, or gives what is no probability.
         """
-        try:
-            (result,) = self.handle.run([OUTPUT], {INPUT: pictures})
-        except Exception as error:  # onnxruntime's own exceptions have no common base
-            raise ModelError(f"{self.path}: cannot be run: {_first_line(error)}") from error
+        (result,) = self.opened.run([OUTPUT], {INPUT: pictures})
         if not np.isfinite(result).all():
             raise ModelError(
                 f"{self.path}: gives values that are no numbers (NaN or infinite); its weights are damaged"
             )
-        return np.asarray(result)
+        return result
 
     def __str__(self) -> str:
         height, width = self.info.size
-        reason = f" ({self.fallback})" if self.fallback else ""
-        return f"{self.path}: {len(self.info.classes)} classes, {width} x {height}, on {self.provider}{reason}"
+        return f"{self.path}: {len(self.info.classes)} classes, {width} x {height}, {self.opened.place()}"
 
 
 def open_model(path: Path, provider: str = "auto", threads: int | None = None) -> Session:
-    """Open a classifier that `onnx export` wrote.
+    """Open a classifier that `onnx export` wrote; ``provider``, ``threads`` and errors as in open_session.
 
-    ``provider``: "cpu"; "cuda", which raises DeviceError saying why if it is not to be had; or "auto", which takes
-    CUDA where it works and else the CPU, the reason in ``Session.fallback``. ``threads``: of one operator on the CPU;
-    None: one for each core. Raises ModelError for a file that is not ours, damaged, or not self-contained.
+    Raises ModelError also for a model of another kind, or one whose graph is not what its metadata promises.
     """
     path = Path(path)
-    info = _info(path, read_metadata(path))
-    with _stderr_kept() as printed:
-        import onnxruntime
-
-        handle, reason = None, None
-        if provider != "cpu":
-            reason = _no_cuda(onnxruntime)
-            if reason is None:
-                handle, reason = _on_cuda(onnxruntime, path, threads, printed)
-        if handle is None:
-            handle = _on_cpu(onnxruntime, path, threads)
-    _check_ends(path, handle, info)
-    fallback = f"CUDA is not to be had: {reason}" if reason else None
-    if provider == "cuda" and fallback:
-        raise DeviceError(f"{fallback}; --provider cpu runs on the CPU")
-    return Session(path, info, handle.get_providers()[0], fallback, handle)
+    info = _info(path, read_said(path, "classifier"))
+    opened = open_session(path, provider, threads)
+    _check_ends(path, opened.handle, info)
+    return Session(path, info, opened.provider, opened.fallback, opened)
 
 
-def _on_cpu(onnxruntime: Any, path: Path, threads: int | None) -> Any:
-    try:
-        return onnxruntime.InferenceSession(
-            os.fspath(path), _options(onnxruntime, threads), providers=[CPU], enable_fallback=0
-        )
-    except Exception as error:  # onnxruntime's own exceptions have no common base
-        raise ModelError(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from error
-
-
-def _on_cuda(
-    onnxruntime: Any, path: Path, threads: int | None, printed: Callable[[], str]
-) -> tuple[Any, None] | tuple[None, str]:
-    """(the session, None), or (None, why CUDA cannot be used)."""
-    try:
-        handle = onnxruntime.InferenceSession(
-            os.fspath(path), _options(onnxruntime, threads), providers=[(CUDA, CUDA_OPTIONS), CPU], enable_fallback=0
-        )
-    except Exception as error:  # of CUDA; or of the model, which the CPU will then refuse too
-        return None, _first_line(error)
-    if handle.get_providers()[0] == CUDA:
-        return handle, None
-    missing = re.search(r"with error: (.*)", printed())
-    reason = missing[1].strip() if missing else "onnxruntime could not set it up"
-    return None, f"{reason} (onnxruntime {onnxruntime.__version__} needs its CUDA and cuDNN libraries)"
-
-
-def _no_cuda(onnxruntime: Any) -> str | None:
-    """Why CUDA cannot work here, as far as can be told before a session is made; loads its libraries."""
-    if CUDA not in onnxruntime.get_available_providers():
-        return f"onnxruntime {onnxruntime.__version__} is built without it (onnxruntime-gpu has it)"
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(driver)
-    except OSError:
-        return f"no NVIDIA driver ({driver} cannot be loaded)"
-    if hasattr(onnxruntime, "preload_dlls"):  # finds the libraries that pip installed; prints what it does not find
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
-            onnxruntime.preload_dlls()
-    return None
-
-
-def _options(onnxruntime: Any, threads: int | None) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
-    options.intra_op_num_threads = threads or 0
-    return options
-
-
-@contextlib.contextmanager
-def _stderr_kept() -> Iterator[Callable[[], str]]:
-    """Keep what C++ code prints to file descriptor 2 off the terminal; the function given tells what it was.
-
-    onnxruntime's loader of providers heeds no log level of a session: when the CUDA libraries are missing it prints
-    coloured lines that say less to a user than our one line.
-    """
-    try:
-        terminal = os.dup(2)
-    except OSError:  # stderr is closed: nothing can be printed there
-        yield lambda: ""
-        return
-    with tempfile.TemporaryFile() as kept:
-
-        def printed() -> str:
-            kept.seek(0)
-            return kept.read().decode("utf-8", "replace")
-
-        sys.stderr.flush()
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield printed
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-
-
-def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
-    if METADATA_KEY not in metadata:
-        raise ModelError(f"{path}: an ONNX file, but not one that `onnx export` wrote (no metadata {METADATA_KEY!r})")
-    try:
-        said = json.loads(metadata[METADATA_KEY])
-        if said["format"] != FORMAT:
-            raise ModelError(f"{path}: written in format {said['format']!r}, this version reads format {FORMAT}")
-        if said["kind"] != "classifier":
-            raise ModelError(f"{path}: a {said['kind']!r}, not a classifier")
+def _info(path: Path, said: Mapping[str, Any]) -> ModelInfo:
+    with reading_metadata(path):
         if said["resize"] != "bicubic":
             raise ModelError(f"{path}: wants pictures resized by {said['resize']!r}, which is not known here")
-        height, width = (_positive(number) for number in said["size"])
-        classes = tuple(_string(name) for name in said["classes"])
+        height, width = (positive(number) for number in said["size"])
+        classes = tuple(string(name) for name in said["classes"])
         if not classes:
             raise ValueError("no classes")
-        return ModelInfo("classifier", classes, (height, width), _string(said["recipe"]), _string(said["trunk"]))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ModelError(f"{path}: its metadata {METADATA_KEY!r} is damaged: {what}") from error
-
-
-def _positive(number: object) -> int:
-    if type(number) is not int or number < 1:
-        raise ValueError(f"size {number!r}")
-    return number
-
-
-def _string(text: object) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"{text!r} is no text")
-    return text
+        return ModelInfo("classifier", classes, (height, width), string(said["recipe"]), string(said["trunk"]))
 
 
 def _check_ends(path: Path, handle: Any, info: ModelInfo) -> None:
@@ -217,8 +181,3 @@ def _check_ends(path: Path, handle: Any, info: ModelInfo) -> None:
             f"{path}: its graph takes {inputs} and gives {outputs}, "
             f"its metadata says {[wanted_input]} and {[wanted_output]}; export it anew"
         )
-
-
-def _first_line(error: Exception) -> str:
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip()
-    return text.splitlines()[0] if text else type(error).__name__

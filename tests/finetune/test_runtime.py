@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from caffe2torch.errors import DeviceError, ModelError
-from finetune import runtime
+from finetune import providers
 from finetune.onnx_file import read_metadata
-from finetune.runtime import CPU, CUDA, open_model
+from finetune.providers import CPU, CUDA
+from finetune.runtime import open_model, open_session
 
 WriteModel = Callable[..., Path]
 
@@ -67,7 +68,7 @@ def test_no_driver(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
-    monkeypatch.setattr(runtime.ctypes, "CDLL", no_library)
+    monkeypatch.setattr(providers.ctypes, "CDLL", no_library)
     with pytest.raises(DeviceError, match="no NVIDIA driver"):
         open_model(model, "cuda")
     assert "no NVIDIA driver" in str(open_model(model))
@@ -81,7 +82,7 @@ def test_libraries_of_cuda_missing(
         pytest.skip("this onnxruntime is built without CUDA")
     if open_model(model).provider == CUDA:
         pytest.skip("CUDA works here")
-    monkeypatch.setattr(runtime, "_no_cuda", lambda _: None)
+    monkeypatch.setattr(providers, "_no_cuda", lambda _: None)
     with pytest.raises(DeviceError, match=r"CUDA is not to be had: .+") as caught:
         open_model(model, "cuda")
     assert "\n" not in str(caught.value)
@@ -101,7 +102,7 @@ def test_failure_of_the_provider_itself(model: Path, monkeypatch: pytest.MonkeyP
         return real(path, options, providers=providers, **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    monkeypatch.setattr(runtime, "_no_cuda", lambda _: None)
+    monkeypatch.setattr(providers, "_no_cuda", lambda _: None)
     assert open_model(model).fallback == "CUDA is not to be had: CUDA failure 35: CUDA driver version is insufficient"
     with pytest.raises(DeviceError, match="CUDA failure 35"):
         open_model(model, "cuda")
@@ -223,3 +224,17 @@ def test_metadata_is_what_onnx_reads(model: Path) -> None:
     onnx.helper.set_model_props(loaded, {"finetune": json.dumps({"a": "ü\n"}), "other": "", "long": "x" * 100_000})
     onnx.save(loaded, model)
     assert read_metadata(model) == {entry.key: entry.value for entry in loaded.metadata_props}
+
+
+def test_a_model_of_any_kind(write_model: WriteModel, model_metadata: dict[str, Any], pictures: np.ndarray) -> None:
+    """open_session heeds format and kind alone; what else is said is handed on."""
+    path = write_model({"format": 1, "kind": "brightness", "classes": 7})
+    opened = open_session(path, "cpu", threads=1)
+    assert (opened.kind, opened.said["classes"], opened.provider, opened.fallback) == ("brightness", 7, CPU, None)
+    (found,) = opened.run(["probabilities"], {"picture": pictures})
+    np.testing.assert_allclose(found, expected(pictures), atol=1e-6)
+    with pytest.raises(ModelError, match="cannot be run"):
+        opened.run(["boxes"], {"picture": pictures})
+    for broken, reason in (({"kind": 3}, "3 is no text"), ({"format": 9}, "format 9")):
+        with pytest.raises(ModelError, match=reason):
+            open_session(write_model(model_metadata | broken), "cpu")
