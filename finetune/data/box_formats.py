@@ -1,0 +1,246 @@
+"""Readers of the formats in which boxes are kept; each gives entries: a picture's path and the marks in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.parsers import expat
+
+from PIL import Image
+
+from caffe2torch.errors import DataError
+from caffe2torch.pictures import ORIENTATION
+
+LARGEST = 1e6  # no picture is larger, in pixels of a side
+MOST_XML = 10_000_000  # bytes of one picture's annotation
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+LINE = re.compile(rf"(\S|\S.*?\S)[\s,;]+({NUMBER}(?:[\s,;]+{NUMBER}){{3}})(?:[\s,;]+(\S.*))?")
+NAMES = ("file", "path", "file_name", "filename", "image")
+MARKS = ("faces", "boxes", "objects", "bboxes", "annotations")
+BOXES = ("box", "bbox")
+
+
+class Mark(NamedTuple):
+    """One box: x0, y0, x1, y1 in pixels."""
+
+    box: tuple[float, float, float, float]
+    label: str = ""
+    difficult: bool = False
+
+
+class Entry(NamedTuple):
+    """A picture, and some or all of its marks."""
+
+    picture: Path
+    marks: tuple[Mark, ...]
+
+
+def read_json(path: Path) -> Iterator[Entry]:
+    """COCO's ``images`` and ``annotations``; or pictures, each with its boxes x0, y0, x1, y1.
+
+    Pictures are a list under ``images`` or a list by itself, of objects with the picture's name (NAMES) and its boxes
+    (MARKS); or a mapping from name to boxes. A box is a list of four numbers, or an object with it (BOXES), ``label``
+    and ``difficult``. What `onnx detect --format json` writes is of this kind.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON, or damaged: {error}") from error
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        yield from _coco(path, content)
+        return
+    if isinstance(content, dict) and not isinstance(content.get("images"), list):
+        content = [{"file": name, "boxes": marks} for name, marks in content.items()]
+    elif isinstance(content, dict):
+        content = content["images"]
+    if not isinstance(content, list):
+        raise DataError(f"{path}: neither a list nor a mapping of pictures")
+    for number, picture in enumerate(content):
+        where = f"{path}: picture {number}"
+        if not isinstance(picture, dict):
+            raise DataError(f"{where}: not an object with a file and its boxes")
+        name, marks = _first(picture, NAMES), _first(picture, MARKS)
+        if not isinstance(name, str) or not isinstance(marks, list):
+            raise DataError(f"{where}: has no file name, or no list of boxes")
+        where += f" ({name})"
+        yield Entry(
+            _picture(path, name, where), tuple(_mark(mark, f"{where}: box {i}") for i, mark in enumerate(marks))
+        )
+
+
+def read_lines(path: Path) -> Iterator[Entry]:
+    """``file x0 y0 x1 y1 [label]`` a line, by blanks or commas; a file alone has no box; ``#`` begins a remark."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file of boxes ({error})") from error
+    for number, line in enumerate((line.strip() for line in lines), 1):
+        where = f"{path}: line {number}"
+        if not line or line.startswith("#"):
+            continue
+        if match := LINE.fullmatch(line):
+            name, corners, label = match.groups()
+            box = _box(re.split(r"[\s,;]+", corners), where)
+            yield Entry(_picture(path, name, where), (Mark(box, (label or "").strip()),))
+        else:
+            yield Entry(_picture(path, line, f"{where}: 'file x0 y0 x1 y1' is wanted"), ())
+
+
+def read_voc(paths: Sequence[Path]) -> Iterator[Entry]:
+    """VOC's XML, one file a picture; its corners count from 1 and include the last pixel."""
+    for path in paths:
+        root = _safe_xml(path)
+        name = root.findtext("filename") or ""
+        marks = []
+        for number, thing in enumerate(root.iter("object")):
+            where = f"{path}: object {number}"
+            x0, y0, x1, y1 = (thing.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
+            left, top, right, bottom = (_number(value, where) for value in (x0, y0, x1, y1))
+            difficult = (thing.findtext("difficult") or "0").strip() == "1"
+            box = _box([left - 1, top - 1, right, bottom], where)
+            marks.append(Mark(box, (thing.findtext("name") or "").strip(), difficult))
+        yield Entry(_picture(path, name.strip(), str(path)), tuple(marks))
+
+
+def read_yolo(folder: Path, pictures: Sequence[Path]) -> Iterator[Entry]:
+    """YOLO's text beside each picture (or under labels/ for images/): class, middle and size as parts of the picture.
+
+    Names of classes are the lines of classes.txt, where there is one. A picture without a text file has no box.
+    """
+    listed = folder / "classes.txt"
+    classes = listed.read_text(encoding="utf-8-sig", errors="replace").split("\n") if listed.is_file() else []
+    for picture in pictures:
+        text = picture.with_suffix(".txt")
+        if not text.is_file() and picture.is_relative_to(folder / "images"):
+            text = (folder / "labels" / picture.relative_to(folder / "images")).with_suffix(".txt")
+        if not text.is_file():
+            yield Entry(picture, ())
+            continue
+        width, height = _size(picture)
+        marks = []
+        for number, line in enumerate(text.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+            where = f"{text}: line {number}"
+            if not (parts := line.split()):
+                continue
+            if len(parts) not in (5, 6):
+                raise DataError(f"{where}: {len(parts)} values; 'class x y width height' are wanted")
+            x, y, across, down = (_number(part, where) for part in parts[1:5])
+            if max(x, y, across, down) > 1.5:
+                raise DataError(f"{where}: {line.strip()[:60]!r} are not parts of the picture, 0 to 1")
+            edges = [(x - across / 2) * width, (y - down / 2) * height]
+            edges += [(x + across / 2) * width, (y + down / 2) * height]
+            name = classes[int(parts[0])].strip() if parts[0].isdigit() and int(parts[0]) < len(classes) else parts[0]
+            marks.append(Mark(_box(edges, where), name))
+        yield Entry(picture, tuple(marks))
+
+
+def _coco(path: Path, content: dict[str, Any]) -> Iterator[Entry]:
+    """``bbox`` is x, y, width, height; ``iscrowd`` marks what is not counted."""
+    pictures: dict[Any, list[Mark]] = {}
+    names: dict[Any, str] = {}
+    listed = content.get("images")
+    for number, picture in enumerate(listed if isinstance(listed, list) else []):
+        if not isinstance(picture, dict) or not isinstance(picture.get("file_name"), str):
+            raise DataError(f"{path}: images: entry {number} has no file_name")
+        key = _key(picture.get("id"), f"{path}: images: entry {number}")
+        pictures[key], names[key] = [], picture["file_name"]
+    categories = {
+        str(c.get("id")): str(c.get("name", "")) for c in content.get("categories", []) if isinstance(c, dict)
+    }
+    for number, annotation in enumerate(content["annotations"]):
+        where = f"{path}: annotations: entry {number}"
+        if not isinstance(annotation, dict):
+            raise DataError(f"{where}: not an object")
+        key = _key(annotation.get("image_id"), where)
+        if key not in pictures:
+            raise DataError(f"{where}: image_id {key!r} is no picture's")
+        corner = annotation.get("bbox")
+        if not isinstance(corner, list) or len(corner) != 4:
+            raise DataError(f"{where}: bbox is not [x, y, width, height]")
+        x, y, width, height = (_number(value, where) for value in corner)
+        label = categories.get(str(annotation.get("category_id")), "")
+        pictures[key].append(Mark(_box([x, y, x + width, y + height], where), label, bool(annotation.get("iscrowd"))))
+    for key, marks in pictures.items():
+        yield Entry(_picture(path, names[key], f"{path}: image {key!r}"), tuple(marks))
+
+
+def _key(value: object, where: str) -> int | str:
+    if not isinstance(value, (int, str)):
+        raise DataError(f"{where}: has no id of a picture")
+    return value
+
+
+def _first(entry: dict[str, Any], keys: Sequence[str]) -> Any:
+    return next((entry[key] for key in keys if key in entry), None)
+
+
+def _mark(mark: object, where: str) -> Mark:
+    if isinstance(mark, dict):
+        label = mark.get("label", mark.get("name", ""))
+        return Mark(_box(_first(mark, BOXES), where), str(label or ""), bool(mark.get("difficult")))
+    return Mark(_box(mark, where))
+
+
+def _box(values: object, where: str) -> tuple[float, float, float, float]:
+    if not isinstance(values, list) or len(values) != 4:
+        raise DataError(f"{where}: {values!r:.60} is not x0, y0, x1, y1")
+    x0, y0, x1, y1 = (_number(value, where) for value in values)
+    if x1 <= x0 or y1 <= y0:
+        raise DataError(f"{where}: {x0:g} {y0:g} {x1:g} {y1:g} is empty: x0 < x1 and y0 < y1 are wanted")
+    return x0, y0, x1, y1
+
+
+def _number(value: object, where: str) -> float:
+    try:
+        number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= LARGEST:
+        raise DataError(f"{where}: {value!r:.60} is no number of pixels")
+    return number
+
+
+def _picture(annotation: Path, name: str, where: str) -> Path:
+    """Where the named picture lies: beside its annotation, in images, or in JPEGImages beside or above it."""
+    folder = annotation.parent
+    file = name.replace("\\", "/")
+    try:
+        for place in (folder, folder / "images", folder / "JPEGImages", folder.parent / "JPEGImages"):
+            if file and (place / file).is_file():
+                return place / file
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        pass
+    raise DataError(f"{where}: the picture {name!r:.200} is not in {folder}, nor in images or JPEGImages there")
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright picture, from its header."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return (height, width) if image.getexif().get(ORIENTATION, 1) >= 5 else (width, height)
+    except Exception as error:  # Pillow raises nearly anything on damaged files
+        raise DataError(f"{path}: not a picture, or damaged: {error}") from error
+
+
+def _safe_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file; one that declares a document type (and so could declare entities) is refused."""
+    if path.stat().st_size > MOST_XML:
+        raise DataError(f"{path}: more than {MOST_XML} bytes for the boxes of one picture")
+    content = path.read_bytes()
+
+    def refuse(*declaration: object) -> None:
+        raise DataError(f"{path}: declares a DOCTYPE, which VOC's files do not; entities are not expanded here")
+
+    checker = expat.ParserCreate()
+    checker.StartDoctypeDeclHandler = refuse
+    try:
+        checker.Parse(content, True)
+        return ElementTree.fromstring(content)
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise DataError(f"{path}: not XML, or damaged: {error}") from error
