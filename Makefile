@@ -26,7 +26,7 @@ test: .venv/installed ## run all tests (OPTIONS="-k wire" for some)
 lint: .venv/installed ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/ruff format --check --isolated caffe2torch/modules.py
+	@$(BIN)/ruff format --check --isolated caffe2torch/modules
 	@$(BIN)/mypy
 
 finetune: .venv/installed ## train on DATA=folder with TRUNK=folder or file, then export to OUT=runs/finetune (OPTIONS="--epochs 5")

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Call:
-    """A constructor call: ``Call("nn.Conv2d", 3, 64, 3, padding=1)``; a target without a dot is of modules.py."""
+    """A constructor call: ``Call("nn.Conv2d", 3, 64, 3, padding=1)``; a target without a dot is of modules/."""
 
     __slots__ = ("args", "kwargs", "target")
 

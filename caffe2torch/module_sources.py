@@ -1,4 +1,4 @@
-"""The nn.Modules that torch lacks, as text: those of modules.py, and those of plugins, for the printed source."""
+"""The nn.Modules that torch lacks, as text: those of modules/, and those of plugins, for the printed source."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from caffe2torch.errors import CaffeError
 
 Bound = dict[str, str]  # a name that an import binds -> the import
 _OURS = {"torch", "nn", "F", "Tensor"}  # every printed source has these if it needs them
+_NOT_PRINTED = ("__future__", "caffe2torch.modules")
 _sources: dict[str, str] = {}
 _imports: dict[str, Bound] = {}  # by a class or function, what its file imports
+_origins: dict[str, str] = {}  # by a class or function, where it stands
 _files: list[Path] = []
 
 
@@ -20,18 +22,19 @@ def add(path: Path) -> None:
 
     CaffeError if one of them has the name of one that is there.
     """
-    known()  # modules.py comes first
-    _add(path)
+    known()  # ours come first
+    _add(path, str(path))
 
 
 def known() -> dict[str, str]:
     """All sources by name, in the order of their files."""
     if not _files:
-        _add(Path(__file__).with_name("modules.py"))
+        for path in sorted(Path(__file__).with_name("modules").glob("*.py")):
+            _add(path, f"caffe2torch/modules/{path.name}")
     return _sources
 
 
-def _add(path: Path) -> None:
+def _add(path: Path, origin: str) -> None:
     if path in _files:
         return
     text = path.read_text(encoding="utf-8")
@@ -43,9 +46,10 @@ def _add(path: Path) -> None:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.decorator_list
     }
     for name in found.keys() & _sources.keys():
-        raise CaffeError(f"{path}: the name {name} is taken by a module of {_files[0].name}; give it another")
+        raise CaffeError(f"{origin}: the name {name} is taken by {_origins[name]}; give it another")
     _files.append(path)
     _sources.update(found)
+    _origins.update(dict.fromkeys(found, origin))
     _imports.update(dict.fromkeys(found, bound))
 
 
@@ -93,7 +97,7 @@ def _bound(tree: ast.Module) -> Bound:
             for alias in node.names:
                 one = ast.unparse(ast.Import([alias]))
                 found[alias.asname or alias.name.split(".")[0]] = one
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module != "__future__":
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith(_NOT_PRINTED):
             for alias in node.names:
                 found[alias.asname or alias.name] = ast.unparse(ast.ImportFrom(node.module, [alias], 0))
     return found

@@ -39,7 +39,7 @@ def spanned(bottoms: Sequence[Shape], axis: int, num_axes: int) -> tuple[Shape, 
 
 
 def module_shape(shape: Shape) -> tuple[int | Shape]:
-    """The shape as the argument of Scale and Bias in modules.py: a single number where there is one axis."""
+    """The shape as the argument of Scale and Bias in modules/scaling.py: a single number where there is one axis."""
     return (shape[0] if len(shape) == 1 else shape,)
 
 

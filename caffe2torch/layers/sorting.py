@@ -1,4 +1,4 @@
-"""The quicksort of PVANet's Proposal in ONNX; in torch it is ``quicksorted`` of modules.py."""
+"""The quicksort of PVANet's Proposal in ONNX; in torch it is ``quicksorted`` of modules/proposals.py."""
 
 from __future__ import annotations
 

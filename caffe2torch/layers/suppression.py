@@ -1,4 +1,4 @@
-"""Suppression of boxes that overlap a better one, in ONNX; in torch it is ``suppress`` of modules.py."""
+"""Suppression of boxes that overlap a better one, in ONNX; in torch it is ``suppress`` of modules/suppression.py."""
 
 from __future__ import annotations
 

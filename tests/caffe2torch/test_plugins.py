@@ -136,7 +136,7 @@ def test_commands_take_it_and_a_folder_asks_for_it(tmp_path: Path) -> None:
             "from caffe2torch.registry import layer, Operation\n@layer('ReLU')\nclass X(Operation): pass",
             "registered twice",
         ),
-        ("class PyramidPool: pass", "the name PyramidPool is taken by a module of modules.py"),
+        ("class PyramidPool: pass", "the name PyramidPool is taken by caffe2torch/modules/pooling.py"),
         (
             "from caffe2torch.registry import layer, Operation\n"
             "@layer('New', proto={'new_param': 'a 1 int33'})\nclass X(Operation): pass",

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from caffe2torch.layers.python_proposal import _options
-from caffe2torch.modules import quicksorted
+from caffe2torch.modules.proposals import quicksorted
 from caffe2torch.registry import LayerError
 from tests.caffe2torch import nets
 from tests.caffe2torch.layers.test_ssd import Arrays, outputs

@@ -71,7 +71,7 @@ def test_argmax(one_layer: Any, shape: Shape, values: bool, k: int) -> None:
 def test_the_largest_numbers_can_be_learned_from() -> None:
     import torch
 
-    from caffe2torch.modules import Largest
+    from caffe2torch.modules.selection import Largest
 
     x = torch.tensor([[1.0, 3.0, 2.0, 3.0]], requires_grad=True)
     index, values = Largest(2)(x)

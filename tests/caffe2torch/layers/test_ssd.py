@@ -281,7 +281,7 @@ def test_detection_output_refuses(refused: Callable[..., str], text: str, words:
 
 
 def test_boxes_the_wrong_way_round_overlap_nothing() -> None:
-    from caffe2torch.modules import suppress
+    from caffe2torch.modules.suppression import suppress
 
     boxes = torch.tensor([[0.0, 0, 1, 1], [0.9, 0, 0.1, 1], [0, 0, 1, 0.9], [0.9, 0, 0.1, 1]])
     assert suppress(boxes, 0.5).tolist() == [0, 1, 3]
