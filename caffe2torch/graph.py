@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
-from caffe2torch import checks, registry
-from caffe2torch.errors import NetError, Problem, ShapeError
+from caffe2torch import registry
+from caffe2torch.errors import ShapeError
 from caffe2torch.identifiers import identifiers
-from caffe2torch.input_shapes import InputShapes
 from caffe2torch.net import Layer, Net, Shape
-from caffe2torch.registry import LayerError, NotSupportedError, Operation
+from caffe2torch.outputs import check_dropped, targets
+from caffe2torch.registry import Operation
+from caffe2torch.resolver import Resolver, input_shapes
 from caffe2torch.tying import tie
-from caffe2torch.wiring import Wire, Wiring, wire
+from caffe2torch.wiring import Wire, Wiring, leading_to, wire
 
 BATCH = "N"
 
@@ -97,9 +98,9 @@ def resolve(
     size of an input is not known.
     """
     wiring = wire(net)
-    names, targets = _targets(net, wiring, outputs)
-    wires = _needed(wiring.wires, targets)
-    used = {value for entry in wires for value in entry.inputs} | set(targets)
+    names, wanted = targets(net, wiring, outputs)
+    wires = leading_to(wiring.wires, wanted)
+    used = {value for entry in wires for value in entry.inputs} | set(wanted)
     inputs = {value: blob for blob, value in wiring.inputs.items() if value in used}
     resolver = Resolver(net, wires, inputs)
     sizes = input_shapes(net)
@@ -109,8 +110,8 @@ def resolve(
         resolver.refuse_unknown_types()  # the graver fault
         raise
     every, found = resolver.run(shapes)
-    wires, operations = _computed(wires, every, targets)
-    used = {value for entry in wires for value in entry.inputs} | set(targets)
+    wires, operations = _computed(wires, every, wanted)
+    used = {value for entry in wires for value in entry.inputs} | set(wanted)
     inputs = {value: blob for value, blob in inputs.items() if value in used}
     grown, fixing = resolver.grown(shapes, inputs.values(), every, found)
     rows = _rows(wires, operations, found, grown)
@@ -119,7 +120,7 @@ def resolve(
     layers = [entry.layer for entry in wires]
     notes = [*_foreign(layers), *_batch_note(fixing, [found[value] for value in inputs])]
     if outputs is None:
-        notes += _check_dropped(net, wiring, kept, shapes)
+        notes += check_dropped(net, wiring, kept, shapes)
     tied = tie(layers, operations, identifiers(layer.name for layer in layers), net.path)
     return Graph(
         name=net.name,
@@ -135,7 +136,7 @@ def resolve(
             )
             for entry, each in zip(wires, tied, strict=True)
         ),
-        outputs=tuple(values[value] for value in targets),
+        outputs=tuple(values[value] for value in wanted),
         output_names=tuple(names),
         batch=grown is not None,
         shapes=shapes,
@@ -144,44 +145,6 @@ def resolve(
         notes=(*net.notes, *sizes.notes, *notes),
         forks=resolver.forks,
     )
-
-
-def needed(net: Net, outputs: Sequence[str]) -> tuple[Wiring, list[Wire]]:
-    """A net's wiring, and the layers on the way to these blobs; NetError as of ``wire``, KeyError for other blobs."""
-    wiring = wire(net)
-    return wiring, _needed(wiring.wires, [wiring.last[name] for name in outputs])
-
-
-def is_loss(layer: Layer) -> bool:
-    """Whether a layer serves training only (a loss, Accuracy), or gives nothing (Silence)."""
-    operation = registry.find(layer.type)
-    return (operation is not None and operation.loss) or layer.type.endswith("Loss") or not layer.tops
-
-
-def _check_dropped(net: Net, wiring: Wiring, kept: Collection[int], shapes: Mapping[str, Shape]) -> list[str]:
-    """NetError if Caffe refuses a loss, Accuracy or Silence that is dropped; notes on those that are not understood.
-
-    They are checked only with a prototxt, all of it, and with inputs of the sizes that it says.
-    """
-    dropped = {id(layer): layer for layer in net.layers if id(layer) not in kept and layer.type != "Split"}
-    notes = [
-        f"layer {layer.name} ({layer.type}): an unknown type, dropped as what serves training only"
-        for layer in dropped.values()
-        if registry.find(layer.type) is None
-    ]
-    declared = {entry.blob: entry.shape for entry in net.inputs if entry.shape and 0 not in entry.shape}
-    if net.stored_form or net.whole is not None or any(declared.get(blob) != shape for blob, shape in shapes.items()):
-        return notes
-    resolver = Resolver(net, wiring.wires, {value: blob for blob, value in wiring.inputs.items()})
-    problems = []
-    for layer, error in resolver.faults(declared):
-        if isinstance(error, NotSupportedError):
-            notes.append(f"layer {layer.name} ({layer.type}) is dropped unchecked: {error}")
-        elif id(layer) in dropped:
-            problems.append(Problem(layer.name, layer.type, str(error)))
-    if problems:
-        raise NetError.of(problems, len(wiring.wires), net.path)
-    return notes
 
 
 def _foreign(layers: Sequence[Layer]) -> list[str]:
@@ -198,46 +161,6 @@ def _batch_note(fixing: Layer | None, shapes: Sequence[Shape]) -> list[str]:
         return []
     what = "time" if fixing.type in ("LSTM", "RNN") else "batch"
     return [f"{what} fixed at {shapes[0][0]}: {fixing.name} ({fixing.type}) fixes it"]
-
-
-def _targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[list[str], list[int]]:
-    if outputs is not None:
-        missing = [name for name in outputs if name not in wiring.last]
-        known = ", ".join(net.blobs()[-12:])
-        if not outputs:
-            raise NetError(f"{net.path}: no output is asked for; the last blobs are {known}")
-        if missing:
-            raise NetError(f"{net.path}: there is no blob {missing[0]!r}; the last blobs are {known}")
-        return list(outputs), [wiring.last[name] for name in outputs]
-    for serves in (lambda layer: not is_loss(layer), lambda layer: bool(layer.tops)):
-        wires = [entry for entry in wiring.wires if serves(entry.layer)]
-        consumed = {value for entry in wires for value in entry.inputs}
-        free = [value for entry in wires for value in entry.outputs if value not in consumed]
-        free = _without_labels(wiring, free)
-        if free:
-            return [wiring.blob_of[value] for value in free], free
-    raise NetError(f"{net.path}: no layer is left that gives an output")
-
-
-def _without_labels(wiring: Wiring, free: list[int]) -> list[int]:
-    """Without what only prepares labels for the dropped losses: no learned layer lies on its way."""
-    learned: set[int] = set()
-    for entry in wiring.wires:
-        if entry.layer.blobs or learned.intersection(entry.inputs):
-            learned.update(entry.outputs)
-    for_losses = {value for entry in wiring.wires if is_loss(entry.layer) for value in entry.inputs}
-    kept = [value for value in free if value in learned or value not in for_losses]
-    return kept if learned.intersection(kept) else free
-
-
-def _needed(wires: Sequence[Wire], targets: Sequence[int]) -> list[Wire]:
-    wanted = set(targets)
-    kept = []
-    for entry in reversed(wires):
-        if wanted.intersection(entry.outputs):
-            kept.append(entry)
-            wanted.update(entry.inputs)
-    return kept[::-1]
 
 
 def _computed(
@@ -271,127 +194,6 @@ def _rows(
             first = found[selected[0]][:1]
             rows.update({value: rows[selected[0]] for value in entry.outputs if found[value][:1] == first})
     return rows
-
-
-def input_shapes(net: Net) -> InputShapes:
-    """What a net says of its inputs' sizes, with all its layers, also those that were dropped or no output needs."""
-    whole = net.whole or net
-    wiring = wire(whole)
-    resolver = Resolver(whole, wiring.wires, {value: blob for blob, value in wiring.inputs.items()})
-    return InputShapes(whole, resolver.readers(), resolver.fits)
-
-
-class Resolver:
-    """Parses the layers in order and follows the shapes."""
-
-    def __init__(self, net: Net, wires: Sequence[Wire], inputs: Mapping[int, str]) -> None:
-        self.net, self.wires, self.inputs = net, wires, inputs
-        self.forks: dict[int, tuple[str, ...]] = {}  # by a layer's id, those whose reading its operation is
-
-    def run(self, shapes: Mapping[str, Shape]) -> tuple[list[Operation], dict[int, Shape]]:
-        """Every layer's operation and every value's shape; NetError with all problems."""
-        operations, found, problems = self.attempt(shapes)
-        if problems:
-            raise NetError.of(problems, len(self.wires), self.net.path)
-        return [operations[index] for index in range(len(self.wires))], found
-
-    def attempt(self, shapes: Mapping[str, Shape]) -> tuple[dict[int, Operation], dict[int, Shape], list[Problem]]:
-        """As far as it goes: operations by the layer's place, shapes by value, and what stands in the way."""
-        operations, found, faults = self._follow(shapes)
-        problems = [
-            Problem(layer.name, layer.type, str(error)) if error else checks.no_converter(layer)
-            for layer, error in faults
-        ]
-        return operations, found, problems
-
-    def faults(self, shapes: Mapping[str, Shape]) -> list[tuple[Layer, LayerError]]:
-        """What is wrong with layers of known types, as far as the shapes are known."""
-        return [(layer, error) for layer, error in self._follow(shapes)[2] if error]
-
-    def _follow(
-        self, shapes: Mapping[str, Shape]
-    ) -> tuple[dict[int, Operation], dict[int, Shape], list[tuple[Layer, LayerError | None]]]:
-        """As ``attempt``; of a layer without a converter the fault is None."""
-        found: dict[int, Shape] = {value: shapes[blob] for value, blob in self.inputs.items() if blob in shapes}
-        operations: dict[int, Operation] = {}
-        faults: list[tuple[Layer, LayerError | None]] = []
-        for index, entry in enumerate(self.wires):
-            layer = entry.layer
-            cls = registry.find(layer.type)
-            if cls is None:
-                faults.append((layer, None))
-                continue
-            if not all(value in found for value in entry.inputs):
-                continue  # behind a layer that could not be resolved
-            bottoms = [found[value] for value in entry.inputs]
-            try:
-                checks.check_values(layer)
-                operation, self.forks[id(layer)] = registry.read(cls, layer, bottoms)
-                tops = operation.shape(bottoms)
-                checks.check_tops(layer, tops)
-                checks.check_blobs(layer, operation, self.net.weights_path or self.net.path)
-            except LayerError as error:
-                faults.append((layer, error))
-                continue
-            operations[index] = operation
-            found.update(zip(entry.outputs, tops, strict=True))
-        return operations, found, faults
-
-    def refuse_unknown_types(self) -> None:
-        """NetError if some layers have no converter."""
-        layers = [entry.layer for entry in self.wires if registry.find(entry.layer.type) is None]
-        if layers:
-            raise NetError.of([checks.no_converter(layer) for layer in layers], len(self.wires), self.net.path)
-
-    def readers(self) -> dict[str, list[Wire]]:
-        """The layers that read each input, by its blob."""
-        return {blob: [entry for entry in self.wires if value in entry.inputs] for value, blob in self.inputs.items()}
-
-    def fits(self, blob: str, shape: Shape) -> bool | None:
-        """Whether the first InnerProduct with weights that this input alone feeds takes it in a shape; None without."""
-        fed = {value for value, name in self.inputs.items() if name == blob}
-        wires = []
-        for entry in self.wires:
-            if not entry.inputs or not fed.issuperset(entry.inputs):
-                continue
-            fed.update(entry.outputs)
-            wires.append(entry)
-            if entry.layer.type == "InnerProduct" and entry.layer.blobs:
-                break
-        else:
-            return None
-        inputs = {value: name for value, name in self.inputs.items() if name == blob}
-        needed = _needed(wires, wires[-1].outputs)
-        try:
-            Resolver(self.net, needed, inputs).run({blob: shape})
-        except NetError:
-            return False
-        return True
-
-    def grown(
-        self,
-        shapes: Mapping[str, Shape],
-        blobs: Collection[str],
-        operations: Sequence[Operation],
-        found: Mapping[int, Shape],
-    ) -> tuple[dict[int, Shape] | None, Layer | None]:
-        """Every value's shape with one more in axis 0 of some inputs; or None, if that changes more than axis 0.
-
-        Then with the first layer that does, where it can be told.
-        """
-        sizes = {shapes[blob][0] if shapes[blob] else 0 for blob in blobs}
-        if len(sizes) != 1 or 0 in sizes:
-            return None, None
-        size = sizes.pop()
-        more = {blob: (size + 1, *shape[1:]) if blob in blobs else shape for blob, shape in shapes.items()}
-        others, grown, _ = self.attempt(more)
-        for index, entry in enumerate(self.wires):
-            same = index in others and others[index] == operations[index]
-            if not same or any(
-                grown[value] not in (found[value], (size + 1, *found[value][1:])) for value in entry.outputs
-            ):
-                return None, entry.layer
-        return grown, None
 
 
 def _values(

@@ -9,9 +9,10 @@ from typing import Any
 
 from caffe2torch import known
 from caffe2torch.errors import CaffeError, Problem
-from caffe2torch.graph import Resolver, is_loss
 from caffe2torch.input_shapes import InputShapes
 from caffe2torch.net import Layer, Net, Shape
+from caffe2torch.outputs import is_loss
+from caffe2torch.resolver import Resolver
 from caffe2torch.wiring import wire
 
 
@@ -84,7 +85,7 @@ def inspect(net: Net, input_shape: Shape | Mapping[str, Shape] | None = None) ->
         rows = tuple(Row(layer, (None,) * len(layer.tops), _stored(layer), None) for layer in net.layers)
         inputs = {entry.blob: entry.shape for entry in net.inputs}
         return Inspection(net, inputs, rows, (), (*net.notes, str(error)))
-    resolver = Resolver(net, wiring.wires, {value: blob for blob, value in wiring.inputs.items()})
+    resolver = Resolver.whole(net, wiring)
     sizes = InputShapes(net, resolver.readers(), resolver.fits)
     if input_shape is not None and not isinstance(input_shape, Mapping):
         input_shape = dict(zip(wiring.inputs, [input_shape], strict=False))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from caffe2torch import fields, readings, registry
 from caffe2torch.net import Fields, Input, Layer, Net, ParamSpec
 from caffe2torch.sharing import share
+from caffe2torch.wiring import needed
 
 if TYPE_CHECKING:
     from caffe2torch.graph import Graph
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 def to_json(graph: Graph) -> dict[str, Any]:
     """The net that a graph needs, those layers included of which only a shape matters; no weights, no Split."""
-    from caffe2torch.graph import needed
-
     wiring, wires = needed(graph.net, graph.output_names)
     return {
         "name": graph.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from caffe2torch.errors import NetError
@@ -78,6 +79,23 @@ def wire(net: Net) -> Wiring:
         if uses[blob, value] > 1:
             raise _twice(net, layer, blob)
     return wiring
+
+
+def leading_to(wires: Sequence[Wire], targets: Sequence[int]) -> list[Wire]:
+    """Those of the wires that lie on the way to some values."""
+    wanted = set(targets)
+    kept = []
+    for entry in reversed(wires):
+        if wanted.intersection(entry.outputs):
+            kept.append(entry)
+            wanted.update(entry.inputs)
+    return kept[::-1]
+
+
+def needed(net: Net, blobs: Sequence[str]) -> tuple[Wiring, list[Wire]]:
+    """A net's wiring, and the layers on the way to these blobs; NetError as of ``wire``, KeyError for other blobs."""
+    wiring = wire(net)
+    return wiring, leading_to(wiring.wires, [wiring.last[name] for name in blobs])
 
 
 def _refuse_unnamed(net: Net) -> None:
