@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from caffe2torch.pictures import load_picture
 from caffe2torch.terminal import note
 from finetune.checkpoint import BEST, read_config
 from finetune.data.batches import Batch, Reader, batches, default_workers, plan_batches
 from finetune.data.folders import LabelledPictures, read_folders
 from finetune.data.sets import read_once
+from finetune.data.source import read_source
 from finetune.devices import describe, open_device
 from finetune.models.classifier import open_run
 from finetune.plots import Sample
@@ -83,7 +83,7 @@ def predict_samples(
     """Ten pictures picked by the seed, with what the classifier, set up by ``fabric``, says to them."""
     classifier.eval()
     chosen = pictures.subset(np.random.RandomState(seed).permutation(len(pictures))[:SAMPLES].tolist())
-    shown = np.stack([load_picture(path, size) for path in chosen.paths])
+    shown = np.stack([read_source(source, size) for source in chosen.paths])
     scores = classifier(fabric.to_device(torch.from_numpy(shown))).softmax(1).cpu().numpy()
     names = chosen.classes
     return [

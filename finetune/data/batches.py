@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -14,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from caffe2torch.errors import DataError
-from caffe2torch.pictures import load_picture
 from finetune.data.folders import LabelledPictures
+from finetune.data.source import Source, read_source
 
 MOST_WORKERS = 16
 BATCHES_AHEAD = 2  # a worker
@@ -29,7 +28,7 @@ class Batch(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The readable pictures of a list of paths, uint8 [N, H, W, 3] RGB, and reasons by place for the others."""
+    """The readable pictures of a list of sources, uint8 [N, H, W, 3] RGB, and reasons by place for the others."""
 
     pictures: torch.Tensor
     unreadable: dict[int, str]
@@ -46,11 +45,11 @@ class Reader:
         self.size = size
         self.workers = workers
         self.pin_memory = pin_memory
-        self._plan: list[Sequence[Path]] = []
+        self._plan: list[Sequence[Source]] = []
         self._loader: DataLoader[Any] | None = None
 
-    def read(self, plan: Sequence[Sequence[Path]]) -> Iterator[Decoded]:
-        """Each list of paths decoded, in order. Raises DataError if a worker is killed. One ``read`` at a time."""
+    def read(self, plan: Sequence[Sequence[Source]]) -> Iterator[Decoded]:
+        """Each list of sources decoded, in order. Raises DataError if a worker is killed. One ``read`` at a time."""
         self._plan[:] = plan
         if self._loader is None:
             self._loader = self._open()
@@ -80,7 +79,7 @@ class Reader:
     def _open(self) -> DataLoader[Any]:
         return DataLoader(
             _Decoder(self.size),
-            batch_sampler=self._plan,  # type: ignore[arg-type]  # paths are its keys; the list is filled anew a pass
+            batch_sampler=self._plan,  # type: ignore[arg-type]  # sources are its keys; the list is filled anew a pass
             collate_fn=_stack,
             num_workers=self.workers,
             prefetch_factor=BATCHES_AHEAD if self.workers else None,
@@ -128,7 +127,7 @@ def default_workers(size: tuple[int, int], batch_size: int) -> int:
 
 
 class _Decoder(Dataset[torch.Tensor | str]):
-    """Path -> picture, or the reason why it cannot be read.
+    """Source -> picture, or the reason why it cannot be read.
 
     A reason is given back, not raised: an exception out of a worker process arrives with the worker's traceback.
     """
@@ -136,9 +135,9 @@ class _Decoder(Dataset[torch.Tensor | str]):
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def __getitem__(self, path: Path) -> torch.Tensor | str:
+    def __getitem__(self, source: Source) -> torch.Tensor | str:
         try:
-            return torch.from_numpy(load_picture(path, self.size))
+            return torch.from_numpy(read_source(source, self.size))
         except DataError as error:
             return str(error)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures
+from finetune.data.source import Source
 
 IGNORE = "ignore"  # a class folder that holds a file of this name is left out (animeface-character-dataset)
 NAMED_AT_MOST = 10  # names in one message
@@ -17,11 +18,11 @@ NAMED_AT_MOST = 10  # names in one message
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """Paths of pictures and their labels; ``labels[i]`` is the index in ``classes`` of ``paths[i]``'s class."""
+    """Where pictures come from, and their labels: ``labels[i]`` is the index in ``classes`` of ``paths[i]``'s class."""
 
     root: Path
     classes: tuple[str, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[Source, ...]
     labels: tuple[int, ...]
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from caffe2torch.errors import DataError
 from caffe2torch.terminal import note
 from finetune.data.batches import Reader
 from finetune.data.folders import LabelledPictures, check_trainable, read_folders
+from finetune.data.source import Source, name_of
 from finetune.data.split import split
 from finetune.data.survey import Survey, mean_pixel, survey
 from finetune.table import progress
@@ -23,17 +24,17 @@ class Sets:
     validation: LabelledPictures
     test: LabelledPictures | None
     mean: tuple[float, float, float]
-    unreadable: tuple[Path, ...]
+    unreadable: tuple[Source, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """split.json: paths below the data folder, with slashes."""
+        """split.json: names of the pictures, as name_of gives them."""
         root = self.train.root
         return {
             "data": str(root),
             "classes": list(self.train.classes),
-            "train": [path.relative_to(root).as_posix() for path in self.train.paths],
-            "validation": [path.relative_to(root).as_posix() for path in self.validation.paths],
-            "unreadable": [path.relative_to(root).as_posix() for path in self.unreadable],
+            "train": [name_of(source, root) for source in self.train.paths],
+            "validation": [name_of(source, root) for source in self.validation.paths],
+            "unreadable": [name_of(source, root) for source in self.unreadable],
         }
 
 
@@ -60,8 +61,8 @@ def read_sets(data: Path, test: Path | None, validation: float, seed: int, reade
     return sets
 
 
-def read_once(pictures: LabelledPictures, reader: Reader) -> tuple[LabelledPictures, Survey, list[Path]]:
-    """The pictures that can be read, their survey, and the paths of the others, each named on stderr.
+def read_once(pictures: LabelledPictures, reader: Reader) -> tuple[LabelledPictures, Survey, list[Source]]:
+    """The pictures that can be read, their survey, and the sources of the others, each named on stderr.
 
     Raises DataError if none can be read.
     """

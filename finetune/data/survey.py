@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from finetune.data.batches import Reader, plan_batches
 from finetune.data.folders import LabelledPictures
+from finetune.data.source import Source
 
 PICTURES_AT_ONCE = 32
 
@@ -20,7 +20,7 @@ class Survey:
 
     readable: list[int]
     sums: list[list[int]]
-    unreadable: list[tuple[Path, str]]
+    unreadable: list[tuple[Source, str]]
     size: tuple[int, int]
 
 
