@@ -11,6 +11,7 @@ import click
 from caffe2torch.terminal import Commands
 from finetune.onnx_cli import onnx_main
 from finetune.options import Options
+from finetune.recipes.command import TrainCommand
 
 __all__ = ["main", "onnx_main"]
 
@@ -67,7 +68,7 @@ def main() -> None:
     """Teach a converted Caffe net new classes, from folders of pictures."""
 
 
-@main.command()
+@main.command(cls=TrainCommand)
 @click.argument("data", type=FOLDER)
 @click.option("--trunk", required=True, type=FOLDER, help="Folder of `caffe2torch convert`, or a .caffemodel.")
 @click.option("--prototxt", type=FOLDER, help="Of the .caffemodel, where it has one.")
@@ -128,6 +129,15 @@ def train(
     click.echo(run)
     if trained.interrupted:
         click.get_current_context().exit(130)
+
+
+@main.command()
+def recipes() -> None:
+    """List what `finetune train --recipe NAME` trains."""
+    from finetune.recipes.command import listed
+
+    for name, about in listed():
+        click.echo(f"{name:10} {about}")
 
 
 @main.command()

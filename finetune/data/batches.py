@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from caffe2torch.errors import DataError
 from finetune.data.folders import LabelledPictures
-from finetune.data.source import Source, read_source
+from finetune.data.source import Source
+from finetune.data.views import View, read_view
 
 MOST_WORKERS = 16
 BATCHES_AHEAD = 2  # a worker
@@ -45,10 +46,10 @@ class Reader:
         self.size = size
         self.workers = workers
         self.pin_memory = pin_memory
-        self._plan: list[Sequence[Source]] = []
+        self._plan: list[Sequence[Source | View]] = []
         self._loader: DataLoader[Any] | None = None
 
-    def read(self, plan: Sequence[Sequence[Source]]) -> Iterator[Decoded]:
+    def read(self, plan: Sequence[Sequence[Source | View]]) -> Iterator[Decoded]:
         """Each list of sources decoded, in order. Raises DataError if a worker is killed. One ``read`` at a time."""
         self._plan[:] = plan
         if self._loader is None:
@@ -135,9 +136,9 @@ class _Decoder(Dataset[torch.Tensor | str]):
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def __getitem__(self, source: Source) -> torch.Tensor | str:
+    def __getitem__(self, source: Source | View) -> torch.Tensor | str:
         try:
-            return torch.from_numpy(read_source(source, self.size))
+            return torch.from_numpy(read_view(source, self.size))
         except DataError as error:
             return str(error)
 

@@ -1,0 +1,33 @@
+"""Recipes of `finetune train --recipe NAME`: each a module with its authors' settings as defaults.
+
+Such a module imports no torch when it is imported, and has
+- its docstring: the first line says what is trained on what, the rest is shown by --help;
+- ``DEFAULTS``: a frozen dataclass of its settings, as its authors had them;
+- ``KNOWS``: names of those fields of ``DEFAULTS`` that options of `finetune train` set (--epochs sets ``epochs``);
+- ``EXTRA``: click options of its own, each for the field of ``DEFAULTS`` that it is named like;
+- ``train(data, run, options, test, force) -> Finished``: the whole training, DATA to the folder RUN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+TUTORIAL = "tutorial"  # what `finetune train` does without --recipe
+RECIPES = {
+    "frgnet64": "finetune.recipes.frgnet64",
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of a training: lines about it for stdout, and whether Ctrl-C ended it early."""
+
+    said: tuple[str, ...]
+    interrupted: bool = False
+
+
+def load_recipe(name: str) -> Any:
+    """The module of a recipe."""
+    return import_module(RECIPES[name])
