@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from caffe2torch.claims import claimed, locked
 from caffe2torch.errors import OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in a quota, under a limit of the file's size
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
+OLD = ".{}.old"  # a folder that is being replaced, where two folders cannot be exchanged
 
 
 @contextmanager
@@ -23,11 +25,9 @@ def beside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        temporary, handle = claimed(path, folder=False)
     except OSError as error:
         raise _named(error, path) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -38,10 +38,45 @@ def beside(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and (
-            error.filename in (name, temporary) or (error.filename is None and error.errno in FULL)
+            error.filename in (str(temporary), temporary) or (error.filename is None and error.errno in FULL)
         ):
             raise _named(error, path) from error
         raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """A new, empty folder next to ``target``; it takes its place when the block ends well, and is gone otherwise.
+
+    Folders on the way to ``target`` are made, and removed again if they were not needed.
+    """
+    made = [parent for parent in target.parents if not parent.exists()]  # the innermost first
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, handle = claimed(target, folder=True)
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            flush(path)
+        temporary.chmod(0o777 & ~umask())
+        put_folder(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            for parent in made:
+                parent.rmdir()
+        raise
+    finally:
+        os.close(handle)
+
+
+def flush(path: Path) -> None:
+    """Give a finished file the usual mode and let it reach the disk; a folder is left alone."""
+    if path.is_file():
+        path.chmod(0o666 & ~umask())
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _named(error: OSError, path: Path) -> OSError:
@@ -76,25 +111,73 @@ def same(path: Path, other: Path) -> bool:
 
 
 def put_folder(beside: Path, target: Path) -> None:
-    """Rename a finished folder to ``target``; what was there stays if that fails, and is removed if not."""
+    """Rename a finished folder to ``target``; what was there stays if that fails, and is removed if not.
+
+    On Linux the two are exchanged, so that at every moment the old or the new one is there. Elsewhere, and on file
+    systems that cannot do it, the old one is aside for the time of a rename; ``recover`` puts it back.
+    """
+    _flush_folder(beside)
     if not target.exists():
         os.rename(beside, target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-    kept = old / target.name
+    else:
+        old = os.open(target, os.O_RDONLY)
+        try:
+            ours = locked(old, new=True)  # so that nobody else takes the old one over while it is removed
+            if not _exchange(beside, target):
+                _rename_both(beside, target)
+            elif beside.is_symlink():
+                beside.unlink()
+            elif ours:
+                shutil.rmtree(beside, ignore_errors=True)
+        finally:
+            os.close(old)
+    _flush_folder(target.parent)
+
+
+def _exchange(beside: Path, target: Path) -> bool:
+    """Let two folders change places in one step; False where that cannot be done."""
+    import ctypes
+
     try:
-        os.rename(target, kept)
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):  # not Linux, or an old C library
+        return False
+    names = os.fsencode(beside), os.fsencode(target)
+    return not rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
+
+
+def _rename_both(beside: Path, target: Path) -> None:
+    old = target.with_name(OLD.format(target.name))
+    shutil.rmtree(old, ignore_errors=True)  # of a run that was killed after the new one was in place
+    os.rename(target, old)
+    try:
         os.rename(beside, target)
     except BaseException:
-        if kept.exists():
-            os.rename(kept, target)
-        old.rmdir()
+        if not target.exists():
+            os.rename(old, target)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
+def recover(target: Path) -> None:
+    """Put back what ``put_folder`` had aside when it was killed."""
+    old = target.with_name(OLD.format(target.name))
+    if not os.path.lexists(target) and old.is_dir():
+        os.rename(old, target)
+
+
+def _flush_folder(path: Path) -> None:
+    """Let a folder's list of names reach the disk, where the system can do that."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def umask() -> int:
-    """The process's file mode mask, which mkstemp and mkdtemp do not follow."""
+    """The process's file mode mask, which temporary files do not follow."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ import numpy as np
 import caffe2torch
 from caffe2torch import known, net_json, phases, plugins, surgery, weights
 from caffe2torch.errors import CaffeError, FileError, NetError, OutputError
-from caffe2torch.files import put_folder, umask
+from caffe2torch.files import folder_beside, recover
 from caffe2torch.graph import Graph, resolve
 from caffe2torch.net import Net, Shape
 from caffe2torch.preprocess import Preprocessing
@@ -319,25 +317,14 @@ def _same(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray], tar
 @contextmanager
 def replaced(target: Path, force: bool) -> Iterator[Path]:
     """A new folder beside ``target`` that takes its place when the block ends well, and is gone otherwise."""
+    recover(target)
     refuse_existing(target, force)
-    made = [parent for parent in target.parents if not parent.exists()]  # the innermost first
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
-        yield beside
-        for path in beside.iterdir():
-            _flush(path)
-        beside.chmod(0o777 & ~umask())
-        put_folder(beside, target)
-    except BaseException as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        with suppress(OSError):
-            for parent in made:
-                parent.rmdir()
-        if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise OutputError(f"{target}: cannot be written: {reason}; nothing was left half-written") from error
-        raise
+        with folder_beside(target) as beside:
+            yield beside
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{target}: cannot be written: {reason}; nothing was left half-written") from error
 
 
 def refuse_existing(target: Path, force: bool) -> None:
@@ -350,10 +337,3 @@ def refuse_existing(target: Path, force: bool) -> None:
 
 def _ours(folder: Path) -> bool:
     return (folder / CONFIG).is_file() or not any(folder.iterdir())
-
-
-def _flush(path: Path) -> None:
-    if path.is_file():
-        path.chmod(0o666 & ~umask())
-        with path.open("rb") as file:
-            os.fsync(file.fileno())

@@ -85,7 +85,7 @@ def test_any_net_opens_as_it_was_saved(case: str, golden: Path, tmp_path: Path) 
 
 
 STEPS = ["safetensors.numpy.save_file", "caffe2torch.folder.source", "json.dumps", "caffe2torch.onnx_model.save",
-         "caffe2torch.folder._same", "os.fsync", "caffe2torch.folder._flush", "os.rename"]  # fmt: skip
+         "caffe2torch.folder._same", "os.fsync", "caffe2torch.files.flush", "caffe2torch.files.put_folder"]  # fmt: skip
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -119,26 +119,6 @@ def fails(fault: BaseException) -> Callable[..., None]:
         raise fault
 
     return fail
-
-
-def test_the_old_folder_comes_back_when_the_new_one_cannot_be_put_there(
-    converted: folder.Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    folder.save(converted, out)
-    rename, calls = os.rename, []
-
-    def second_fails(*arguments: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise PermissionError(13, "Permission denied")
-        rename(*arguments)
-
-    monkeypatch.setattr(os, "rename", second_fails)
-    with pytest.raises(OutputError, match="Permission denied"):
-        folder.save(converted, out, force=True)
-    assert names(tmp_path) == {"out"}
-    folder.load(out).state()
 
 
 def test_the_check_sees_the_finished_folder_before_it_takes_its_place(
