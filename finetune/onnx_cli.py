@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
-from caffe2torch.errors import DataError, ModelError, OutputError
-from caffe2torch.terminal import Commands, is_terminal, note
+from caffe2torch.errors import DataError, ModelError
+from caffe2torch.terminal import Commands, note
+from finetune.output import open_stream, progress_fits, spare_inputs
 
 if TYPE_CHECKING:
     from finetune.predict import Prediction
@@ -82,13 +80,13 @@ def predict(
     if not model.exists():
         raise ModelError(f"{model}: no such file; `finetune train` makes a run, `onnx export RUN` makes its model.onnx")
     pictures = list_pictures(paths)
-    _spare_inputs(output, [model, *(entry for entry in pictures if isinstance(entry, Path))])
-    with _stream(output) as stream:
+    spare_inputs(output, [model, *(entry for entry in pictures if isinstance(entry, Path))])
+    with open_stream(output) as stream:
         session = open_model(model, provider, threads)
         note(str(session))
         unread: list[Prediction] = []
         predictions = classify(session, pictures, top_k, batch_size, threads)
-        predictions = _watched(predictions, len(pictures), unread, _progress_fits(form, stream))
+        predictions = _watched(predictions, len(pictures), unread, progress_fits(form, stream))
         if form == "table" and stream.isatty():
             formats.print_table(predictions)
         else:
@@ -99,45 +97,6 @@ def predict(
         first = formats.printable(f"{unread[0].path}: {unread[0].error}")
         more = "" if len(pictures) == 1 else f" ({len(unread)} of {len(pictures)} pictures could not be read)"
         raise DataError(first + more)
-
-
-def _spare_inputs(output: Path | None, inputs: Iterable[Path]) -> None:
-    """OutputError if the output would take the place of what is read."""
-    from caffe2torch.files import same
-
-    if output is None or not output.is_file():
-        return
-    for path in inputs:
-        if same(output, path):
-            raise OutputError(f"{output}: is what is read; -o names another file")
-
-
-@contextlib.contextmanager
-def _stream(output: Path | None) -> Iterator[BinaryIO]:
-    """Where the results go: stdout, a pipe or device, or a file that is there whole or not at all."""
-    from caffe2torch.files import beside
-
-    if output is None or str(output) == "-":
-        if sys.stdout is None:
-            raise OutputError("standard output is closed; -o FILE takes the results")
-        yield sys.stdout.buffer
-        return
-    target = Path(os.path.realpath(output))  # behind a link, what it points to
-    if target.is_dir():
-        raise OutputError(f"{output}: is a folder; give the name of a file to write")
-    if not target.parent.is_dir():
-        raise OutputError(f"{output}: the folder {target.parent} does not exist")
-    if target.exists() and not target.is_file():
-        with open(target, "wb") as device:
-            yield device
-        return
-    with beside(target) as place, open(place, "wb") as file:
-        yield file
-
-
-def _progress_fits(form: str, stream: BinaryIO) -> bool:
-    """A progress bar only on a terminal, and only where no results scroll through it."""
-    return is_terminal(sys.stderr) and (form == "table" or not stream.isatty())
 
 
 def _watched(

@@ -116,7 +116,8 @@ def _stderr_kept() -> Iterator[Callable[[], str]]:
             kept.seek(0)
             return kept.read().decode("utf-8", "replace")
 
-        sys.stderr.flush()
+        if sys.stderr is not None:  # closed from the start: descriptor 2 may be any file by now
+            sys.stderr.flush()
         os.dup2(kept.fileno(), 2)
         try:
             yield printed
