@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,10 @@ def load_picture(path: Path, size: tuple[int, int] | None = None, max_pixels: in
     return np.array(picture)
 
 
-def find_pictures(path: Path) -> list[Path]:
+def find_pictures(path: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) -> list[Path]:
     """The pictures under a folder and its subfolders, sorted; a file is given back as it is, whatever its suffix.
 
-    In folders, pictures are known by suffix (PICTURE_SUFFIXES, case does not matter). Hidden files and folders and
+    In folders, pictures are known by suffix (one of ``suffixes``, case does not matter). Hidden files and folders and
     ``__MACOSX`` are left out. Links are followed, every real folder is entered once, so a loop of links ends.
     Raises DataError if the path does not exist or a folder cannot be read.
     """
@@ -86,7 +87,7 @@ def find_pictures(path: Path) -> list[Path]:
         found += [
             Path(folder, name)
             for name in files
-            if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not name.startswith(".")
+            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
         ]
     return sorted(found)
 
