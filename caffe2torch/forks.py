@@ -82,6 +82,22 @@ def harmless(message: str, field: str) -> bool:
     return field in found["*"] or field in found.get(message, ())
 
 
+def neutral(message: str, field: str, value: str) -> bool:
+    """Whether a value, as a text has it, leaves a fork's field of a message as if it were not there: its default."""
+    default: str | None = _table()["neutral"].get(message, {}).get(field)
+    if default is None or value == default:
+        return default is not None
+    truths = {"true": 1.0, "True": 1.0, "t": 1.0, "false": 0.0, "False": 0.0, "f": 0.0}
+    try:
+        return _number(value, truths) == _number(default, truths)
+    except ValueError:
+        return False
+
+
+def _number(text: str, truths: Mapping[str, float]) -> float:
+    return truths[text] if text in truths else float(text.rstrip("fF"))
+
+
 def fields_of_number(number: int) -> dict[str, list[str]]:
     """The fields that forks gave a number of LayerParameter: field -> forks."""
     found: dict[str, list[str]] = {}

@@ -11,6 +11,11 @@ from caffe2torch.registry import NotSupportedError
 from caffe2torch.resolver import Resolver
 from caffe2torch.wiring import Wiring
 
+# Of Caffe's forks, losses and measures whose names do not say so.
+_TRAINING = frozenset(
+    {"BoxAnnotatorOHEM", "DetectionEvaluate", "EvalDetection", "SegAccuracy", "SegmentationEvaluate", "Yolov3"}
+)
+
 
 def targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[list[str], list[int]]:
     """The blobs asked for (None: those that nothing consumes, losses aside), and their values.
@@ -36,9 +41,18 @@ def targets(net: Net, wiring: Wiring, outputs: Sequence[str] | None) -> tuple[li
 
 
 def is_loss(layer: Layer) -> bool:
-    """Whether a layer serves training only (a loss, Accuracy), or gives nothing (Silence)."""
+    """Whether a layer serves training only (a loss, Accuracy), or gives nothing (Silence).
+
+    Of types that are not known, those do that a snapshot says are for phase TRAIN.
+    """
     operation = registry.find(layer.type)
+    if operation is None and (layer.type in _TRAINING or _for_training(layer)):
+        return True
     return (operation is not None and operation.loss) or layer.type.endswith("Loss") or not layer.tops
+
+
+def _for_training(layer: Layer) -> bool:
+    return bool(layer.include) and all(rule.phase == "TRAIN" for rule in layer.include)
 
 
 def check_dropped(net: Net, wiring: Wiring, kept: Collection[int], shapes: Mapping[str, Shape]) -> list[str]:

@@ -183,17 +183,34 @@ class _NetReader(Reader):
 
     def unknown(self, descriptor: Any, name: str) -> None:
         """Skip a field that the schema does not know, if nothing depends on it; TextError otherwise."""
+        if not descriptor.fields:  # a message that nobody looks into, as SSD's save_output_param
+            self._skip()
+            return
         near = get_close_matches(name, [field.name for field in descriptor.fields], 1, cutoff=0.85)
         known = forks.who_knows(descriptor.name, name)
         stranger = self.kind not in ("", "Input", *DATA_TYPES) and registry.find(self.kind) is None
         if not (
             forks.harmless(descriptor.name, name)
+            or forks.neutral(descriptor.name, name, self._value_ahead())
             or stranger  # that its type is not known is the graver fault, and tells more
             or (self._unused(descriptor) and (known or not near))
         ):
             self.tokens.fail(_no_field(descriptor, name, self.kind, near, known))
         inside = "" if descriptor.name in _WHOLE else f"{descriptor.name}."
         self.passed.append(inside + name)
+        self._skip()
+
+    def _value_ahead(self) -> str:
+        """The text of a single value behind the name that comes next."""
+        tokens = self.tokens
+        start = tokens.mark()
+        tokens.take()
+        minus = "-" if tokens.found(":") and tokens.found("-") else ""
+        found = minus + tokens.token.text.strip("\"'")
+        tokens.back(start)
+        return found
+
+    def _skip(self) -> None:
         self.tokens.take()
         self.tokens.skip_value()
         self.tokens.found(";", ",")
