@@ -58,7 +58,7 @@ class Seen:
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> Seen:
         """What to_json gave. Raises KeyError, TypeError or ValueError for anything else."""
-        moment = {"frame": said.get("frame"), "time": said.get("time")}
+        moment: dict[str, Any] = {"frame": said.get("frame"), "time": said.get("time")}
         path = Path(said["path"])
         if "error" in said:
             return cls(path, error=str(said["error"]), **moment)

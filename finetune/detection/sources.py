@@ -16,10 +16,11 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mov", ".m
 
 @dataclass(frozen=True)
 class Source:
-    """One file. ``place`` is its path below the folder that was named; no two sources have the same place."""
+    """One file; no two have the same place, nor the same stem."""
 
     path: Path
-    place: PurePath
+    place: PurePath  # below the folder that was named
+    stem: PurePath  # the same without its suffix
     error: str | None = None  # why there is nothing to look at
 
     @property
@@ -41,7 +42,7 @@ def list_sources(paths: Sequence[Path], spared: Iterable[Path] = ()) -> list[Sou
         try:
             sources += _below(path, spared)
         except DataError as error:
-            sources.append(Source(path, PurePath(path.name), str(error).removeprefix(f"{path}: ")))
+            sources.append(_source(path, error=str(error).removeprefix(f"{path}: ")))
     if all(source.error for source in sources):
         raise DataError("; ".join(f"{source.path}: {source.error}" for source in sources))
     return _told_apart(sources)
@@ -51,17 +52,22 @@ def _below(path: Path, spared: list[Path]) -> list[Source]:
     if path.is_dir():
         files = [file for file in _found(path) if not _spared(file, spared)]
         if not files:
-            return [Source(path, PurePath(path.name), "no pictures or videos in this folder")]
-        return [Source(file, file.relative_to(path)) for file in files]
+            return [_source(path, error="no pictures or videos in this folder")]
+        return [_source(file, file.relative_to(path)) for file in files]
     if os.path.lexists(path) or not glob.has_magic(str(path)):
-        return [Source(path, PurePath(path.name))]
+        return [_source(path)]
     matches = sorted(glob.glob(str(path), recursive=True))
     files = [Path(match) for match in matches if not os.path.isdir(match)]
     files = [file for file in files if not _spared(file, spared)]
     if not files:
-        return [Source(path, PurePath(path.name), "nothing has such a name")]
+        return [_source(path, error="nothing has such a name")]
     root = Path(os.path.commonpath([file.parent for file in files]))
-    return [Source(file, file.relative_to(root)) for file in files]
+    return [_source(file, file.relative_to(root)) for file in files]
+
+
+def _source(path: Path, place: PurePath | None = None, error: str | None = None) -> Source:
+    place = PurePath(path.name) if place is None else place
+    return Source(path, place, place.with_suffix("") if place.name else place, error)
 
 
 def _found(folder: Path) -> list[Path]:
@@ -74,14 +80,21 @@ def _spared(file: Path, spared: list[Path]) -> bool:
 
 
 def _told_apart(sources: list[Source]) -> list[Source]:
-    """A place that several files would have gets a number from the second on: a/x.png, b/x.png -> x.png, x-2.png."""
-    taken: set[str] = set()
-    apart = []
-    for source in sources:
-        place, number = source.place, 2
-        while str(place).lower() in taken:  # some file systems take A and a for the same
-            place = source.place.with_name(f"{source.place.stem}-{number}{source.place.suffix}")
-            number += 1
-        taken.add(str(place).lower())
-        apart.append(Source(source.path, place, source.error))
-    return apart
+    """A place or stem that several files would have gets a number from the second on: x.png, x.png -> x, x-2."""
+    places: set[str] = set()
+    stems: set[str] = set()
+    return [
+        Source(
+            source.path, _free(source.place, source.place.suffix, places), _free(source.stem, "", stems), source.error
+        )
+        for source in sources
+    ]
+
+
+def _free(wanted: PurePath, suffix: str, taken: set[str]) -> PurePath:
+    free, number = wanted, 2
+    while str(free).lower() in taken:  # some file systems take A and a for the same
+        free = wanted.with_name(f"{wanted.name.removesuffix(suffix)}-{number}{suffix}")
+        number += 1
+    taken.add(str(free).lower())
+    return free

@@ -1,0 +1,89 @@
+"""Who is where: faces cut out as the classifier's training pictures were, and named by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from caffe2torch.errors import ModelError
+from caffe2torch.terminal import note
+from finetune.detection.cropping import cut
+from finetune.detection.results import Face
+from finetune.runtime import Session, open_model, reading_metadata
+
+if TYPE_CHECKING:
+    from finetune.calibration import Calibration
+
+MARGIN = 0.25  # of a box's longer side, on every side: where a classifier does not say how it was trained
+UNKNOWN = "unknown"
+AT_ONCE = 32  # faces in one batch
+
+
+@dataclass(frozen=True)
+class Namer:
+    """An open classifier and how faces are cut for it."""
+
+    session: Session
+    margin: float  # of a box's longer side, on every side
+    calibration: Calibration | None
+    unknown: bool  # whether a face below the calibration's threshold is called UNKNOWN
+
+    def name(self, picture: np.ndarray, faces: Sequence[Face]) -> tuple[Face, ...]:
+        """The faces with name and name_score; ``picture`` uint8 (H, W, 3) RGB. Raises ModelError if the model fails."""
+        named: list[Face] = []
+        for start in range(0, len(faces), AT_ONCE):
+            some = faces[start : start + AT_ONCE]
+            probabilities = self._probabilities(np.stack([self._fed(picture, face) for face in some]))
+            best = probabilities.argmax(axis=1)
+            for face, index, row in zip(some, best, probabilities, strict=True):
+                score = float(np.clip(row[index], 0, 1))
+                unsure = self.unknown and self.calibration and score < self.calibration.unknown_threshold
+                name = UNKNOWN if unsure else self.session.info.classes[index]
+                named.append(replace(face, name=name, name_score=score))
+        return tuple(named)
+
+    def _fed(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        from PIL import Image
+
+        height, width = self.session.info.size
+        crop = Image.fromarray(cut(picture, face, self.margin, width / height))
+        return np.asarray(crop.resize((width, height), Image.Resampling.BICUBIC))  # as load_picture does it
+
+    def _probabilities(self, pictures: np.ndarray) -> np.ndarray:
+        given = self.session.probabilities(pictures)
+        return given if self.calibration is None else self.calibration.apply(given)
+
+
+def open_namer(
+    path: Path, provider: str, threads: int | None, margin: float | None = None, unknown: bool = False
+) -> Namer:
+    """Open a classifier to name faces with.
+
+    ``margin``: None takes what the model's metadata says ("margin"), and if that says nothing MARGIN, which is said
+    aloud. Raises ModelError for what is no classifier, and for ``unknown`` with one that was not calibrated.
+    """
+    session = open_model(path, provider, threads)
+    said = session.opened.said
+    with reading_metadata(path):
+        known = said.get("margin")
+        if known is not None and not (isinstance(known, (int, float)) and 0 <= known <= 4):
+            raise ValueError(f"margin {known!r}")
+    if margin is None and known is None:
+        note(
+            f"{path} does not say with what margin its pictures were cut: {MARGIN} of a face's size is added on every "
+            "side; --margin changes that"
+        )
+    calibration = None
+    if said.get("calibration") is not None:
+        from finetune.calibration import Calibration
+
+        calibration = Calibration.from_json(said["calibration"])
+    elif unknown:
+        raise ModelError(f"{path}: does not say below which score a face is unknown; export it anew from its run")
+    if margin is None:
+        margin = MARGIN if known is None else float(known)
+    return Namer(session, margin, calibration, unknown)
