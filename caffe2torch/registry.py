@@ -55,7 +55,7 @@ class Operation:
     measured: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the shape matters: they are not computed for it
     selects: ClassVar[bool] = False  # how many items its tops have, the data tells
     rows_axis: ClassVar[int] = 0  # the axis that counts them
-    stored: ClassVar[tuple[str, ...]] = ()  # messages that the caffemodel tells where the prototxt has none
+    completed: ClassVar[tuple[str, ...]] = ()  # messages that the caffemodel tells where the prototxt has none
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Operation:
