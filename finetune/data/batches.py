@@ -100,14 +100,15 @@ def batches(reader: Reader, pictures: LabelledPictures, plan: Sequence[Sequence[
         yield Batch(stacked, torch.tensor([pictures.labels[i] for i in indices]))
 
 
-def plan_batches(length: int, size: int, random: torch.Generator | None = None) -> list[list[int]]:
+def plan_batches(length: int, size: int, random: torch.Generator | None = None, least: int = 2) -> list[list[int]]:
     """Indices 0..length-1 in lists of ``size``, in random order if ``random`` is given.
 
-    A last list of one is joined to the one before: batch normalisation cannot train on a single picture.
+    A last list of fewer than ``least`` is joined to the one before: batch normalisation cannot train on a single
+    picture.
     """
     order = list(range(length)) if random is None else torch.randperm(length, generator=random).tolist()
     starts = list(range(0, length, size))
-    if len(starts) > 1 and length - starts[-1] == 1:
+    if len(starts) > 1 and length - starts[-1] < least:
         starts.pop()
     return [order[start:end] for start, end in zip(starts, [*starts[1:], length], strict=True)]
 

@@ -11,7 +11,7 @@ from caffe2torch.terminal import note
 from finetune.data.batches import Reader
 from finetune.data.folders import LabelledPictures, check_trainable, read_folders
 from finetune.data.source import Source, name_of
-from finetune.data.split import split
+from finetune.data.split import random_split, split
 from finetune.data.survey import Survey, mean_pixel, survey
 from finetune.table import progress
 
@@ -38,10 +38,12 @@ class Sets:
         }
 
 
-def read_sets(data: Path, test: Path | None, validation: float, seed: int, reader: Reader) -> Sets:
+def read_sets(
+    data: Path, test: Path | None, validation: float, seed: int, reader: Reader, careful: bool = True
+) -> Sets:
     """Find, look at and split the pictures under ``data``, and find those under ``test``; says what it leaves out.
 
-    Raises DataError: no classes, a class with fewer than 2 readable pictures, test folders that are no class.
+    Not ``careful``: split as the tutorial does (random_split). Raises DataError: no classes, a class with fewer than 2 readable pictures, test folders that are no class.
     """
     pictures, remarks = read_folders(data)
     check_trainable(pictures)
@@ -55,7 +57,7 @@ def read_sets(data: Path, test: Path | None, validation: float, seed: int, reade
     check_trainable(pictures)
     if tested is not None:
         tested, _, _ = read_once(tested, reader)
-    chosen, held = split(pictures.labels, validation, seed)
+    chosen, held = (split if careful else random_split)(pictures.labels, validation, seed)
     sets = Sets(pictures.subset(chosen), pictures.subset(held), tested, mean_pixel(found, chosen), tuple(unreadable))
     _tell(sets)
     return sets
