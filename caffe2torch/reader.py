@@ -65,10 +65,28 @@ def _with_caffemodel(net: Net, path: Path) -> Net:
 
     Where the net has two layers of one name, the first gets the weights.
     """
-    found = {layer.name: layer.blobs for layer in binary.read(path).layers}
+    weights = binary.read(path)
+    found = {layer.name: layer.blobs for layer in weights.layers}
     _refuse_strangers(net, found, path)
+    net = _completed(net, weights)
     layers = [replace(layer, blobs=found.pop(layer.name)) if layer.name in found else layer for layer in net.layers]
-    return sharing.share(replace(net, layers=tuple(layers)))
+    return sharing.share(replace(net, layers=tuple(layers), headers=weights.headers))
+
+
+def _completed(net: Net, weights: Net) -> Net:
+    """With those messages of layers that only the file of weights has, where the type of a layer allows it."""
+    by_name = {layer.name: layer for layer in weights.layers}
+    layers, notes = list(net.layers), []
+    for place, layer in enumerate(layers):
+        operation, other = registry.find(layer.type), by_name.get(layer.name)
+        if operation is None or other is None or other.type != layer.type:
+            continue
+        more = {name: other.params[name] for name in operation.completed if name in other.params}
+        more = {name: fields for name, fields in more.items() if name not in layer.params}
+        if more:
+            layers[place] = replace(layer, params={**layer.params, **more})
+            notes.append(f"layer {layer.name} ({layer.type}): {', '.join(more)} as {weights.path} has it")
+    return replace(net, layers=tuple(layers)).with_notes(*notes) if notes else net
 
 
 def _with_hdf5(net: Net, path: Path) -> Net:

@@ -10,6 +10,7 @@ import numpy as np
 
 from caffe2torch.calls import Call, Step, literal
 from caffe2torch.net import Fields, Layer, Shape
+from caffe2torch.readings import Reading
 from caffe2torch.registry import LayerError, Operation, Param, canonical_axis, layer
 
 if TYPE_CHECKING:
@@ -106,22 +107,53 @@ class Softmax(Operation):
         nodes.add("Softmax", nodes.inputs, nodes.outputs, axis=self.axis)
 
 
-@layer("Dropout", dropout_param="dropout_ratio")
+@layer(
+    "Dropout",
+    dropout_param="dropout_ratio scale_train sample_weights_test engine random_seed",
+    proto={
+        "dropout_param": (
+            Reading("faster-rcnn rfcn", None, "+ scale_train 2 bool =true"),
+            Reading("segnet", None, "+ sample_weights_test 2 bool =false"),
+            Reading("synopsys", None, "+ sample_weights_test 2 bool =false; scale_train 3 bool =true"),
+            Reading(
+                "nvcaffe",
+                None,
+                "+ engine 2 Engine =DEFAULT; random_seed 3 int64 =-1 | Engine: DEFAULT=0, CAFFE=1, CUDNN=2",
+            ),
+        )
+    },
+)
 @dataclass(frozen=True)
 class Dropout(Operation):
-    """Nothing at test time; in training it zeroes, and scales what stays, as torch's does."""
+    """Nothing at test time; in training it zeroes, and scales what stays, as torch's does.
+
+    Without Fast R-CNN's ``scale_train`` it scales at test time instead, by what stays in training.
+    """
 
     ratio: float
+    scaled: bool = True  # in training
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Dropout:
-        ratio = layer.param("dropout_param").dropout_ratio
-        if not 0 <= ratio <= 1:
-            raise LayerError(f"dropout_ratio {ratio} must lie between 0 and 1")
-        return cls(ratio)
+        p = layer.param("dropout_param")
+        if not 0 <= p.dropout_ratio <= 1:
+            raise LayerError(f"dropout_ratio {p.dropout_ratio} must lie between 0 and 1")
+        if getattr(p, "sample_weights_test", False):
+            raise LayerError(
+                "sample_weights_test=true: Bayesian SegNet draws at random when it is used, which is not supported; "
+                "without the field it is plain SegNet"
+            )
+        return cls(p.dropout_ratio, bool(getattr(p, "scale_train", True)) or not p.dropout_ratio)
 
     def torch(self) -> Step:
-        return Step(module=Call("nn.Dropout") if self.ratio == 0.5 else Call("nn.Dropout", self.ratio))
+        call = Call("nn.Dropout") if self.ratio == 0.5 else Call("nn.Dropout", self.ratio)
+        return Step(module=call) if self.scaled else Step(f"{self._kept()!r} * {{self}}({{0}})", call)
+
+    def _kept(self) -> float:
+        return round(1 - self.ratio, 9)
 
     def onnx(self, nodes: LayerNodes) -> None:
-        nodes.add("Identity", nodes.inputs, nodes.outputs)
+        if self.scaled:
+            nodes.add("Identity", nodes.inputs, nodes.outputs)
+        else:
+            nodes.add("Mul", [nodes.inputs[0], nodes.constant(np.float32(self._kept()), "kept")], nodes.outputs)

@@ -26,9 +26,13 @@ _FAR = np.iinfo(np.int64)
 )
 @dataclass(frozen=True)
 class CropCenter(Operation):
-    """Of waifu2x's fork: as many numbers cut off at both ends of each axis as crop_size says for it."""
+    """Of waifu2x's fork: as many numbers cut off at both ends of each axis as crop_size says for it.
+
+    In the prototxt of waifu2x's upresnet10 it is missing; its caffemodel has it.
+    """
 
     sizes: tuple[int, ...]
+    completed = ("crop_center_param",)
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> CropCenter:
@@ -37,7 +41,7 @@ class CropCenter(Operation):
         if not sizes:
             raise LayerError(
                 "crop_center_param { crop_size } is missing, one number an axis; where the prototxt lacks it, the "
-                "caffemodel may have it: try it without the prototxt"
+                "caffemodel may have it"
             )
         if len(sizes) != len(shape):
             raise LayerError(f"crop_size {sizes} has {len(sizes)} numbers for {len(shape)} axes")

@@ -11,7 +11,8 @@ import numpy as np
 
 from caffe2torch.calls import Call, Step, literal
 from caffe2torch.layers.scale import add_axes
-from caffe2torch.net import Layer, Shape
+from caffe2torch.net import Fields, Layer, Shape
+from caffe2torch.readings import Reading
 from caffe2torch.registry import LayerError, Operation, Param, layer
 
 if TYPE_CHECKING:
@@ -64,12 +65,24 @@ class LRN(Operation):
         nodes.add("Div", [x, power], nodes.outputs)
 
 
-@layer("BatchNorm", batch_norm_param="use_global_stats moving_average_fraction eps")
+@layer(
+    "BatchNorm",
+    batch_norm_param="use_global_stats moving_average_fraction eps scale_filler bias_filler scale_bias engine",
+    proto={
+        "batch_norm_param": Reading(
+            "nvcaffe",
+            None,
+            "+ scale_filler 5 FillerParameter; bias_filler 6 FillerParameter; scale_bias 7 bool =false; "
+            "engine 15 Engine =DEFAULT | Engine: DEFAULT=0, CAFFE=1, CUDNN=2",
+        )
+    },
+)
 @dataclass(frozen=True)
 class BatchNorm(Operation):
     """(x - mean) / sqrt(variance + eps) by channel, with stored or the batch's own statistics; no scale, no shift.
 
-    A bottom of one axis is one channel.
+    A bottom of one axis is one channel. NVIDIA's Caffe has a scale and a shift in it, as fourth and fifth blob, if
+    scale_bias is set.
     """
 
     channels: int
@@ -78,6 +91,7 @@ class BatchNorm(Operation):
     momentum: float  # torch's: the weight of what is new
     stored: bool
     single: bool  # the batch's statistics, and an item has one value a channel
+    affine: tuple[Fields | float, Fields] | None = None  # fillers of the scale and the shift
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> BatchNorm:
@@ -90,22 +104,31 @@ class BatchNorm(Operation):
         stored = p.use_global_stats if "use_global_stats" in p else layer.phase != "TRAIN"
         channels = bottoms[0][1] if axes > 1 else 1
         momentum = round(1 - p.moving_average_fraction, 9)
-        return cls(channels, axes, p.eps, momentum, stored, not stored and prod(bottoms[0][2:]) == 1)
+        single = not stored and prod(bottoms[0][2:]) == 1
+        if not getattr(p, "scale_bias", False):
+            return cls(channels, axes, p.eps, momentum, stored, single)
+        if single or not 1 < axes <= 5:
+            raise LayerError("scale_bias is supported with 2 to 5 axes, and stored statistics or several values each")
+        scale = p.scale_filler if "scale_filler" in p else 1.0
+        return cls(channels, axes, p.eps, momentum, stored, single, (scale, p.bias_filler))
 
     def params(self) -> tuple[Param, ...]:
-        return (
-            Param("running_mean", (self.channels,)),
-            Param("running_var", (self.channels,)),
-            Param("factor", (1,)),
-        )
+        each = (self.channels,)
+        statistics = Param("running_mean", each), Param("running_var", each), Param("factor", (1,))
+        if self.affine is None:
+            return statistics
+        scale, shift = self.affine
+        return (*statistics, Param("weight", each, scale), Param("bias", each, shift))
 
     def state(self, blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Mean and variance are stored as sums: the third blob says of how many. 0 means there are none yet."""
+        affine = dict(zip(("weight", "bias"), blobs[3:], strict=False))
         if not self.stored:
-            return {}
-        mean, variance, factor = blobs
+            return affine
+        mean, variance, factor = blobs[:3]
         scale = np.float32(0) if factor[0] == 0 else np.float32(1) / factor[0]
         return {
+            **affine,
             "running_mean": mean * scale,
             "running_var": variance * scale,
             "num_batches_tracked": np.zeros((), np.int64),
@@ -123,7 +146,9 @@ class BatchNorm(Operation):
         else:
             options["track_running_stats"] = False
         dimensions = max(self.axes - 2, 1) if self.axes <= 5 else 1
-        module = Call(f"nn.BatchNorm{dimensions}d", self.channels, **options, affine=False)
+        if self.affine is None:
+            options["affine"] = False
+        module = Call(f"nn.BatchNorm{dimensions}d", self.channels, **options)
         if self.axes == 1:
             return Step("{self}({0}[:, None])[:, 0]", module)
         if self.axes > 5:
@@ -137,8 +162,7 @@ class BatchNorm(Operation):
     def onnx(self, nodes: LayerNodes) -> None:
         x = nodes.inputs[0]
         if self.stored:
-            ones = nodes.constant(np.ones(self.channels, np.float32), "ones")
-            zeros = nodes.constant(np.zeros(self.channels, np.float32), "zeros")
+            ones, zeros = self._affine(nodes)
             statistics = [nodes.state("running_mean"), nodes.state("running_var")]
             if self.axes > 1:
                 nodes.add("BatchNormalization", [x, ones, zeros, *statistics], nodes.outputs, epsilon=self.eps)
@@ -151,7 +175,17 @@ class BatchNorm(Operation):
         centred = nodes.add("Sub", [x, nodes.add("ReduceMean", [x], axes=axes)])
         variance = nodes.add("ReduceMean", [nodes.add("Mul", [centred, centred])], axes=axes)
         base = nodes.add("Add", [variance, nodes.constant(np.float32(self.eps), "eps")])
-        nodes.add("Div", [centred, nodes.add("Sqrt", [base])], nodes.outputs)
+        y = nodes.add("Div", [centred, nodes.add("Sqrt", [base])], nodes.outputs if self.affine is None else 1)
+        if self.affine is not None:
+            weight, bias = (add_axes(nodes, value, self.axes - 2) for value in self._affine(nodes))
+            nodes.add("Add", [nodes.add("Mul", [y, weight]), bias], nodes.outputs)
+
+    def _affine(self, nodes: LayerNodes) -> tuple[str, str]:
+        """Scale and shift; ones and zeros where there are none."""
+        if self.affine is not None:
+            return nodes.state("weight"), nodes.state("bias")
+        ones, zeros = (np.full(self.channels, value, np.float32) for value in (1, 0))
+        return nodes.constant(ones, "ones"), nodes.constant(zeros, "zeros")
 
 
 @layer("MVN", mvn_param="normalize_variance across_channels eps")
