@@ -10,6 +10,7 @@ import click
 
 from caffe2torch.errors import DataError, ModelError
 from caffe2torch.terminal import Commands, note
+from finetune.detection.cli import detect
 from finetune.output import open_stream, progress_fits, spare_inputs
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ MODEL = RUN / "model.onnx"
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def onnx_main() -> None:
     """Export trained models to single ONNX files, and use them on pictures."""
+
+
+onnx_main.add_command(detect)
 
 
 @onnx_main.command()

@@ -8,12 +8,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-METHODS = {  # --method -> the module whose ``open_finder`` opens a model for it
-    "model": "finetune.detection.session",
-    "windows": "finetune.detection.windows",
-    "dense": "finetune.detection.dense",
-}
-
 
 class Boxes(NamedTuple):
     """What was found in one picture, best first."""
@@ -28,15 +22,15 @@ class Settings:
 
     confidence: float  # the least score of a face, 0..1
     iou: float  # of two boxes that overlap more, the better one is kept, 0..1
-    max_size: int  # pixels; a picture whose longer side is longer is looked at shrunk to it
-    enlarge: float = 1.0  # a smaller picture is looked at enlarged, at most so many times and up to max_size
+    max_size: int  # pixels: the longer side at which pictures are looked at
+    enlarge: float = 1.0  # a smaller picture is enlarged to it, but at most so many times
 
 
 class Finder(Protocol):
     """A model that was opened to find faces. ``str(finder)`` is the line that says what it is and where it runs.
 
-    Each module of METHODS has ``open_finder(path, provider="auto", threads=None) -> Finder``, arguments and errors as
-    in finetune.runtime.open_session.
+    Each module of finetune.detection.METHODS has ``open_finder(path, provider="auto", threads=None) -> Finder``,
+    arguments and errors as in finetune.runtime.open_session.
     """
 
     @property

@@ -74,9 +74,9 @@ def print_table(all_seen: Iterable[Seen]) -> None:
         if not seen.faces:
             table.add_row(where, size, Text("no faces", style="dim"), *empty)
         for number, face in enumerate(seen.faces):
-            first = [where, size] if number == 0 else [Text(""), ""]
             who = [Text(" ".join(_name(face)))] if named else []
-            table.add_row(*first, _box(face), f"{face.score:.4f}", *who)
+            first, second = (where, size) if number == 0 else (Text(""), "")
+            table.add_row(first, second, _box(face), f"{face.score:.4f}", *who)
     console().print(table)
 
 
@@ -98,7 +98,7 @@ def coco(all_seen: Iterable[Seen]) -> Iterator[str]:
             x0, y0, x1, y1 = (round(edge, 2) for edge in face.box)
             wide, high = round(x1 - x0, 2), round(y1 - y0, 2)
             category = categories.setdefault(face.name or "face", len(categories) + 1)
-            annotation = {"id": len(annotations) + 1, "image_id": len(images), "category_id": category}
+            annotation: dict[str, Any] = {"id": len(annotations) + 1, "image_id": len(images), "category_id": category}
             annotation |= {"bbox": [x0, y0, wide, high], "area": round(wide * high, 2), "iscrowd": 0}
             scores = {key: value for key, value in face.to_json().items() if key in ("score", "name_score")}
             annotations.append(annotation | scores)

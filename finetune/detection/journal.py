@@ -28,6 +28,7 @@ class Journal:
         """
         self.path = path
         self._done: dict[str, tuple[list[int], list[Seen]]] = {}
+        self._lines = 0
         head = {"journal": FORMAT, "settings": json.loads(json.dumps(settings))}
         sound = self._read(head) if resume and path.exists() else None
         try:
@@ -40,6 +41,7 @@ class Journal:
         else:
             self._file.truncate(sound)
             self._file.seek(sound)
+            self._lines = 1 + len(self._done)
 
     def __len__(self) -> int:
         return len(self._done)
@@ -56,15 +58,40 @@ class Journal:
         line = {"path": str(source.path), "stamp": _stamp(source.path), "seen": [one.to_json() for one in seen]}
         self._write(line)
 
-    def close(self, keep: bool) -> None:
-        """``keep``: for another --resume."""
+    def adopt(self, lines: Path) -> bool:
+        """Take what a finished run has written as JSON lines for done, where nothing else is known; whether it was.
+
+        Pictures that were changed after that file are not done. Raises OutputError for other lines.
+        """
+        if self._done or not lines.is_file():
+            return False
+        written = lines.stat().st_mtime_ns
+        groups: dict[str, list[Seen]] = {}
+        try:
+            for line in lines.read_bytes().splitlines():
+                seen = Seen.from_json(json.loads(line))
+                groups.setdefault(str(seen.path), []).append(seen)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{lines}: is not what onnx detect wrote; without --resume it is replaced") from error
+        for path, group in groups.items():
+            stamp = _stamp(Path(path))
+            if stamp is not None and stamp[1] <= written:
+                self._done[path] = stamp, group
+                self._write({"path": path, "stamp": stamp, "seen": [one.to_json() for one in group]})
+        return bool(self._done)
+
+    def close(self, keep: bool) -> bool:
+        """``keep``: for another --resume; a journal of nothing is never kept. Whether it was."""
         self._file.close()
-        if not keep:
+        kept = keep and self._lines > 1
+        if not kept:
             self.path.unlink(missing_ok=True)
+        return kept
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
+        self._lines += 1
 
     def _read(self, head: Mapping[str, Any]) -> int | None:
         """Fill ``_done``; where the last whole line ends, None if there is none."""

@@ -78,7 +78,9 @@ class Look:
         return seen, np.asarray(draw(frame.picture, seen, self.fonts or Fonts()))
 
 
-def look(work: Look, sources: Sequence[Source], workers: int, journal: Journal | None = None) -> Iterator[list[Seen]]:
+def look(
+    work: Look, sources: Sequence[Source], workers: int, journal: Journal | None = None
+) -> Iterator[tuple[Source, list[Seen]]]:
     """What is seen in each source, in order: one Seen for a picture, one a frame for a video.
 
     What the journal says is done comes from there. A file that cannot be read is a Seen with ``error``; a video that
@@ -88,14 +90,14 @@ def look(work: Look, sources: Sequence[Source], workers: int, journal: Journal |
     pool = ThreadPoolExecutor(workers, "look")
     waiting: deque[tuple[Source, Future[Looked] | list[Seen] | None]] = deque()
 
-    def finished() -> list[Seen]:
+    def finished() -> tuple[Source, list[Seen]]:
         source, result = waiting.popleft()
         if isinstance(result, list):
-            return result
+            return source, result
         seen = _video(work, source, pool, workers) if result is None else [result.result()[0]]
         if journal is not None:
             journal.add(source, seen)
-        return seen
+        return source, seen
 
     try:
         for source in sources:
@@ -112,11 +114,11 @@ def look(work: Look, sources: Sequence[Source], workers: int, journal: Journal |
         pool.shutdown(cancel_futures=True)
 
 
-def watch(work: Look, source: Source, frames: Iterator[Frame], workers: int) -> Iterator[Seen]:
+def watch(work: Look, source: Source, frames: Iterator[Frame], workers: int) -> Iterator[tuple[Source, list[Seen]]]:
     """What is seen in the frames of a camera, one by one, until they end."""
     with ThreadPoolExecutor(workers, "look") as pool:
         for seen, _ in _in_order(pool, lambda frame: work.frame(source, frame), frames, workers):
-            yield seen
+            yield source, [seen]
 
 
 def check_places(work: Look, sources: Iterable[Source]) -> None:

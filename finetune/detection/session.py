@@ -24,6 +24,7 @@ from finetune.runtime import Opened, open_session, positive, read_said, reading_
 PICTURE, CONFIDENCE, IOU = "picture", "confidence", "iou"
 BOXES, SCORES, PICTURES = "boxes", "scores", "pictures"
 RESIZE = ("bilinear", "bicubic")
+MOST = 16.0  # times that a small picture is enlarged, where the metadata names no limit
 LARGEST = 16384  # pixels of a side that is fed: no metadata makes a small picture a huge one
 GRAPH: dict[
     str, dict[str, tuple[str, tuple[int | None, ...]]]
@@ -126,7 +127,7 @@ def _promised(path: Path, said: Mapping[str, Any]) -> tuple[Settings, str, str]:
         max_size = positive(said["max_size"], "max_size")
         if max_size > LARGEST:
             raise ValueError(f"max_size {max_size}")
-        settings = Settings(_share(said, "conf"), _share(said, "iou"), max_size, _factor(said.get("enlarge", 1.0)))
+        settings = Settings(_share(said, "conf"), _share(said, "iou"), max_size, _factor(said.get("enlarge", MOST)))
         resize = string(said.get("resize", "bilinear"))
         if resize not in RESIZE:
             raise ModelError(f"{path}: wants pictures resized by {resize!r}, which is not known here")
@@ -141,7 +142,7 @@ def _share(said: Mapping[str, Any], name: str) -> float:
 
 
 def _factor(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 16:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= MOST:
         raise ValueError(f"enlarge {value!r}")
     return float(value)
 

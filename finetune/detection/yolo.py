@@ -12,7 +12,7 @@ CLASSES = "classes.txt"
 
 
 def rows(seen: Seen, classes: Sequence[str]) -> str:
-    """The label file of one picture; empty where no face was seen. ``classes``: names, ("face",) where none is named."""
+    """The label file of one picture; empty where no face was seen. ``classes``: names, or ("face",)."""
     lines = []
     for face in seen.faces:
         x0, y0, x1, y1 = face.box

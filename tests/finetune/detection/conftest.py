@@ -24,6 +24,7 @@ METADATA = {
     "conf": 0.5,
     "iou": 0.4,
     "max_size": 256,
+    "enlarge": 1,
     "margin": 0.0,
     "recipe": "none",
     "name": "red squares",
