@@ -75,7 +75,7 @@ def open_namer(
     if margin is None and known is None:
         note(
             f"{path} does not say with what margin its pictures were cut: {MARGIN} of a face's size is added on every "
-            "side; --margin changes that"
+            "side; --classify-margin changes that"
         )
     calibration = None
     if said.get("calibration") is not None:

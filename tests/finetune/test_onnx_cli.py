@@ -104,7 +104,7 @@ def test_default_model(model: Path, colours: Path, tmp_path: Path, monkeypatch: 
         (["predict", "x.png", "--provider", "tpu"], 2, "--provider"),
         (["predict", "x.png", "--format", "xml"], 2, "--format"),
         (["predict", "x.png", "--batch-size", "-1"], 2, "--batch-size"),
-        (["detect", "x.png"], 2, "No such command"),
+        (["detekt", "x.png"], 2, "No such command"),
     ],
 )
 def test_wrong_usage(arguments: list[str], code: int, said: str) -> None:
