@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from caffe2torch import forks
+from caffe2torch import forks, limits
 from caffe2torch.errors import Problem
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, NotSupportedError, Operation
@@ -30,6 +30,15 @@ def check_size(what: str, shape: Shape) -> None:
         raise LayerError(
             f"{what} would have the shape {shape}; a blob of Caffe has at most {MOST_AXES} axes and "
             f"{MOST_NUMBERS:,} numbers"
+        )
+
+
+def check_made(made: int) -> None:
+    """LayerError for a layer with which the numbers that layers make up are too many."""
+    if made > limits.MADE:
+        raise LayerError(
+            f"with it the net makes up {made:,} numbers that no file has, such as prior boxes; {limits.MADE:,} are "
+            "allowed. Is its input far too large?"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import fields, phases, upgrade
+from caffe2torch import fields, limits, phases, upgrade
 from caffe2torch.errors import TextError
 from caffe2torch.fitting import Fit
 from caffe2torch.net import Blob, Input, Layer, Net, ParamSpec, ReadAs, Rule, Shape
@@ -36,7 +36,9 @@ def to_net(message: Any, path: str, blobs: Sequence[Blobs] | None = None, fits: 
             f"{holders} fields that Caffe does not know, first {odd[0].name}: "
             f"{', '.join(odd[0].unknown[:_NAMED])}; passed over, as Caffe does"
         )
-    return Net(fields.plain_text(message.name), inputs, layers, path, notes=(*notes, *more))
+    net = Net(fields.plain_text(message.name), inputs, layers, path, notes=(*notes, *more))
+    limits.check_net(net)
+    return net
 
 
 def _told(odd: Sequence[Layer]) -> str:

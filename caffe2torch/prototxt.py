@@ -13,12 +13,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from caffe2torch import forks, registry, schema
+from caffe2torch import forks, limits, registry, schema
 from caffe2torch.errors import FileError, TextError
 from caffe2torch.fields import plain_text
 from caffe2torch.fitting import Fit, Way, meant
 from caffe2torch.phases import DATA_TYPES
 from caffe2torch.readings import V1, Candidate, candidates, types_with
+from caffe2torch.tensors import open_file
 from caffe2torch.text_format import LONGEST, Reader, complete
 from caffe2torch.tokens import Tokens
 from caffe2torch.upgrade import type_name
@@ -56,9 +57,11 @@ def parse(raw: bytes, where: str, kind: str = "NetParameter") -> Any:
 
 def _bytes(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
+        with open_file(path) as file:
+            raw = file.read(limits.TEXT + 1)
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    limits.check_text(len(raw), path)
     if b"\0" in raw:
         raise TextError(f"{path}: not text; a prototxt was expected. Is it a .caffemodel?")
     return raw

@@ -81,6 +81,10 @@ class Operation:
         """
         return None
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        """Roughly the numbers that it makes up, which no file has, such as PriorBox's boxes: they are limited."""
+        return 0
+
     def multiply_adds(self, bottoms: Sequence[Shape]) -> int:
         """Multiply-adds of one forward pass; 0 where there is nothing worth counting."""
         return 0

@@ -51,6 +51,7 @@ class Resolver:
         found: dict[int, Shape] = {value: shapes[blob] for value, blob in self.inputs.items() if blob in shapes}
         operations: dict[int, Operation] = {}
         faults: list[tuple[Layer, LayerError | None]] = []
+        made = 0
         for index, entry in enumerate(self.wires):
             layer = entry.layer
             cls = registry.find(layer.type)
@@ -65,6 +66,8 @@ class Resolver:
                 operation, self.forks[id(layer)] = registry.read(cls, layer, bottoms)
                 tops = operation.shape(bottoms)
                 checks.check_tops(layer, tops)
+                made += operation.made(bottoms)
+                checks.check_made(made)
                 checks.check_blobs(layer, operation, self.net.weights_path or self.net.path)
             except LayerError as error:
                 faults.append((layer, error))

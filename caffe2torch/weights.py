@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from caffe2torch import limits
 from caffe2torch.errors import NetError, Problem
 from caffe2torch.fillers import fill
 from caffe2torch.graph import Graph, Node
@@ -14,7 +15,6 @@ from caffe2torch.net import Blob
 from caffe2torch.registry import Param
 
 SEED = 1  # of fillers
-LARGEST = 1 << 29  # numbers that are filled without a file at most
 
 
 def state_dict(graph: Graph, progress: Callable[[int], None] | None = None) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def state_dict(graph: Graph, progress: Callable[[int], None] | None = None) -> d
     bytes read after each layer. Raises WireError where the file cannot be read, and NetError for a filler that does
     not exist.
     """
-    source = _Source(graph.net.path)
+    source = _Source(graph)
     state: dict[str, np.ndarray] = {}
     done: set[str] = set()
     for node in graph.nodes:
@@ -54,11 +54,21 @@ def _blob(node: Node, index: int) -> Blob | None:
     return node.layer.blobs[index] if node.layer.blobs else None
 
 
+def _allowed(graph: Graph) -> int:
+    """How many numbers may be made up: few beside a file of weights, a large net's where there is none."""
+    if graph.net.weights_path is None:
+        return limits.FILLED_ALONE
+    return max(
+        limits.FILLED, limits.TIMES * sum(blob.count for layer in graph.net.layers for blob in layer.blobs or ())
+    )
+
+
 class _Source:
     """Gives a layer's blobs; those that several layers share are read, or filled, once."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, graph: Graph) -> None:
+        self._path = graph.net.path
+        self._allowed = _allowed(graph)  # numbers that may still be filled
         self._generator = np.random.default_rng(SEED)
         self._shared: dict[str, np.ndarray] = {}
 
@@ -81,8 +91,12 @@ class _Source:
 
     def _fill(self, node: Node, param: Param) -> np.ndarray:
         try:
-            if prod(param.shape) > LARGEST:
-                raise ValueError(f"{param.name} of shape {param.shape} is too large to be filled without a file")
+            self._allowed -= prod(param.shape)
+            if self._allowed < 0:
+                raise ValueError(
+                    f"{param.name} of shape {param.shape} is too large to be made up: more than "
+                    f"{limits.TIMES} times what the file of weights holds; give a file that has it, or drop the layer"
+                )
             return fill(param.filler, param.shape, self._generator)
         except ValueError as error:
             raise NetError.of([Problem(node.layer.name, node.layer.type, str(error))], 1, self._path) from error

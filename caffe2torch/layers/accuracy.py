@@ -65,6 +65,9 @@ class Accuracy(Operation):
         if self.per_class:
             self._onnx_per_class(nodes, labels, hits)
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return bottoms[0][self.axis] if self.per_class else 0
+
     def _onnx_per_class(self, nodes: LayerNodes, labels: Labels, hits: str) -> None:
         flat = nodes.reshape(labels.values, [-1, 1])
         every = nodes.constant(np.arange(nodes.input_shapes[0][self.axis], dtype=np.int64), "classes")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch.calls import Call, Step, same
-from caffe2torch.layers.windows import WINDOW_FIELDS, dilations, spatial, steps
+from caffe2torch.layers.windows import WINDOW_FIELDS, dilations, padding, spatial, steps
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.registry import LayerError, Operation, Param, canonical_axis, layer
 
@@ -75,6 +75,9 @@ class _Windows(Operation):
             raise LayerError(
                 f"{self.channels} channels and num_output {self.num_output} must both divide by group {self.group}"
             )
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return padding(bottoms[0][self.axis + 1 :], tuple(2 * pad for pad in self.pad)) * self.channels
 
     def _state_weight(self, blob: np.ndarray) -> np.ndarray:
         # Without spatial axes torch convolves over one axis of length 1.

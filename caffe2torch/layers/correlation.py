@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch.calls import Step
+from caffe2torch.layers.windows import padding
+from caffe2torch.limits import NODE
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, layer
 
@@ -74,6 +76,10 @@ class Correlation(Operation):
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         height, width = ((size - self.kernel) // self.stride + 1 for size in self._extent(bottoms[0]))
         return [(bottoms[0][0], len(self._shifts()) ** 2, height, width)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        planes = padding(bottoms[0][2:], (2 * self.pad,) * 2) * bottoms[0][1]
+        return planes + NODE * len(self._shifts()) ** 2
 
     def multiply_adds(self, bottoms: Sequence[Shape]) -> int:
         _, shifts, height, width = self.shape(bottoms)[0]

@@ -116,6 +116,9 @@ class DetectionOutput(Operation):
         given = {name: value for name, (value, default) in options.items() if value != default}
         return Step("{self}({0}, {1}, {2})", Call("DetectionOutput", self.classes, **given))
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return self.classes
+
     def _labels(self) -> list[int]:
         return [label for label in range(self.classes) if label != self.background]
 

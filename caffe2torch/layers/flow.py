@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,9 @@ class FlowWarp(Operation):
         if len(image) != 4 or flow != (image[0], 2, *image[2:]):
             raise LayerError(f"the flow {flow} must have 2 channels, else the shape of the image {image}")
         return cls(layer.param("flow_warp_param").fill_value == "NOT_A_NUMBER")
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return prod(bottoms[1][1:])
 
     def torch(self) -> Step:
         return Step('warp({0}, {1}, float("nan"))' if self.nan else "warp({0}, {1})")

@@ -50,6 +50,9 @@ class Im2col(Operation):
         shape = bottoms[0]
         return [(*shape[: self.axis], shape[self.axis] * prod(self.kernel), *self.counts)]
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return sum(kernel * count for kernel, count in zip(self.kernel, self.counts, strict=True))
+
     def _ends(self) -> list[int]:
         return [pad + zeros for pad, zeros in zip(self.pad, self.beyond, strict=True)]
 

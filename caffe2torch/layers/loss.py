@@ -99,6 +99,9 @@ class HingeLoss(_Loss):
         extra = prod(bottoms[1]) if prod(bottoms[1]) != bottoms[0][0] else None
         return cls(layer.param("hinge_loss_param").norm == "L2", extra)
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return prod(bottoms[0][1:])
+
     def torch(self) -> Step:
         return Step("{self}({0}, {1})", Call("HingeLoss", **({"squared": True} if self.squared else {})))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffe2torch.calls import Call, Step, literal, same
+from caffe2torch.layers.windows import padding
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.readings import Reading
 from caffe2torch.registry import LayerError, Operation, layer
@@ -146,6 +147,10 @@ class Pooling(Operation):
     def _plain(self, name: str) -> Call:
         kernel, stride = self._window()
         return Call(name, kernel) if kernel == stride else Call(name, kernel, stride=stride)
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        rows, columns = (pad + end for pad, end in zip(self.pad, self._ends(), strict=True))
+        return padding(self.size, (rows, columns)) * bottoms[0][1] + prod(self._out()) * (self.method == "AVE")
 
     def _pads_text(self) -> str:
         bottom, right = self._ends()

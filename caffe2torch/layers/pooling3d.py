@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from caffe2torch.calls import Call, Step, same
 from caffe2torch.layers.convolution3d import five_axes
 from caffe2torch.layers.pooling import LOWEST
+from caffe2torch.layers.windows import padding
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.readings import Reading
 from caffe2torch.registry import LayerError, Operation, layer
@@ -68,6 +70,10 @@ class Pooling3D(Operation):
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(*bottoms[0][:2], *self.out)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        more = tuple(map(sum, zip(self.begin, self._ends(), strict=True)))
+        return padding(self.size, more) * bottoms[0][1] + prod(self.out) * self.average
 
     def _ends(self) -> Shape:
         """How far the last window of each axis reaches beyond the input, at least 0."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +79,9 @@ class PriorBox(Operation):
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(1, 2, self.map[0] * self.map[1] * len(self.boxes) * 4)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return prod(self.shape(bottoms)[0])
 
     def priors(self) -> np.ndarray:
         """float32, (1, 2, 4n), as Caffe rounds."""

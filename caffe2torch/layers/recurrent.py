@@ -100,6 +100,9 @@ class _Recurrent(Operation):
         arguments += [f"{name}={{{start + index}}}" for index, name in enumerate(self.states)]
         return Step(f"{{self}}({', '.join(arguments)})", call)
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return len(self.states) * bottoms[0][1] * self.num_output
+
     def _scan(self, nodes: LayerNodes, step: Callable[[Emit, list[str], str, str], list[str]]) -> list[str]:
         """Run ``step`` over time. Gives h of all steps (time, streams, size) and the last states (streams, size).
 

@@ -12,6 +12,7 @@ import numpy as np
 from caffe2torch.calls import Call, Step
 from caffe2torch.layers.labels import FLOAT
 from caffe2torch.layers.suppression import greedy
+from caffe2torch.limits import NODE
 from caffe2torch.net import Shape
 from caffe2torch.registry import LayerError, Operation
 
@@ -57,6 +58,9 @@ class RegionProposal(Operation):
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         rows = self.map[0] * self.after
         return [(rows, 5), *self._score_shapes(rows)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return 16 * self._count() + NODE * self.map[0]
 
     def _score_shapes(self, rows: int) -> list[Shape]:
         return [(rows,)] if self.scores else []

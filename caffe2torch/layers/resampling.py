@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,10 @@ class Resample(Operation):
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(*bottoms[0][:2], *self.size)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        matrices = sum(new * old for new, old in zip(self.size, self.old, strict=True))
+        return prod(self.size) if self.mode == "NEAREST" else matrices
 
     def torch(self) -> Step:
         if self.mode == "NEAREST":
@@ -127,6 +132,9 @@ class Downsample(Operation):
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(*bottoms[0][:2], *self.size)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return sum(new * old for new, old in zip(self.size, self.old, strict=True))
 
     def torch(self) -> Step:
         return Step("{0}" if self.size == self.old else f"downsample({{0}}, {self.size})")

@@ -102,6 +102,9 @@ class PSROIPooling(Operation):
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(bottoms[1][0], self.channels, self.bins, self.bins)]
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return self.channels * self.bins**2
+
     def torch(self) -> Step:
         return Step("{self}({0}, {1})", Call("RegionAvgPool", self.channels, self.bins, self.scale))
 

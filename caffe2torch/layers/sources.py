@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch import limits
 from caffe2torch.calls import Call, Step
 from caffe2torch.fillers import fill
 from caffe2torch.net import Fields, Layer, Shape
@@ -17,12 +18,10 @@ from caffe2torch.registry import LayerError, Operation, Param, layer
 if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
 
-LARGEST = 1 << 29  # numbers of a blob that comes out of no file
 
-
-def _declared(shape: Shape) -> Shape:
-    if any(size < 0 for size in shape) or prod(shape) > LARGEST:
-        raise LayerError(f"shape {shape} has a negative size, or more than {LARGEST} numbers")
+def _declared(shape: Shape, largest: int) -> Shape:
+    if any(size < 0 for size in shape) or prod(shape) > largest:
+        raise LayerError(f"shape {shape} has a negative size, or more than {largest:,} numbers")
     return shape
 
 
@@ -35,7 +34,7 @@ class Parameter(Operation):
 
     @classmethod
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Parameter:
-        return cls(_declared(tuple(layer.param("parameter_param").shape.dim)))
+        return cls(_declared(tuple(layer.param("parameter_param").shape.dim), limits.FILLED_ALONE))
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [self.size]
@@ -73,7 +72,7 @@ class DummyData(Operation):
         else:
             shapes = [tuple(shape.dim) for shape in _each("shape", p.shape, tops)]
         fillers = _each("data_filler", p.data_filler, tops) if p.data_filler else (0.0,) * tops
-        operation = cls(tuple(_declared(shape) for shape in shapes), tuple(fillers))
+        operation = cls(tuple(_declared(shape, limits.MADE // tops) for shape in shapes), tuple(fillers))
         try:
             operation.state(())
         except ValueError as error:
@@ -82,6 +81,9 @@ class DummyData(Operation):
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return list(self.shapes)
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return sum(map(prod, self.shapes))
 
     def state(self, blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,9 @@ class _Corners(Operation):
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(*bottoms[0][:2], *self.size)]
 
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return prod(self.bottom)
+
     def torch(self) -> Step:
         return Step(f"unpool_corners({{0}}, {self.stride}, {self.size})")
 
@@ -95,6 +99,12 @@ class _Spread(Operation):
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(*bottoms[0][:2], *self.size)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        columns = zip(self.bottom, self.stride, self.kernel, self.size, strict=True)
+        spread = prod(max((count - 1) * step + kernel, size) for count, step, kernel, size in columns)
+        wide = spread > 4 * prod(self.size)  # what is spread is cut to its size only then
+        return prod(self.bottom) + self.channels * (prod(self.kernel) + (spread if wide else 0))
 
     def torch(self) -> Step:
         kernel, stride = literal(same(self.kernel)), literal(same(self.stride))

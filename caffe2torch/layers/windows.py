@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from caffe2torch.net import Fields, Shape
 from caffe2torch.registry import LayerError
 
@@ -47,3 +49,9 @@ def steps(size: int, kernel: int, stride: int, pad: int, dilation: int) -> tuple
     if room <= -stride:
         raise LayerError(f"the window of {extent} is larger than the padded input of {size + 2 * pad}")
     return int(room / stride) + 1, max(-room, 0)
+
+
+def padding(size: Shape, more: Shape) -> int:
+    """How many numbers padding adds to a plane, ``more`` along each axis, where that is more than three planes."""
+    padded = prod(side + extra for side, extra in zip(size, more, strict=True))
+    return padded if padded > 4 * prod(size) else 0

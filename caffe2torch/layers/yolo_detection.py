@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,9 @@ class Detections(Operation):
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(1, 1, 1, 7)]
+
+    def made(self, bottoms: Sequence[Shape]) -> int:
+        return sum(2 * prod(shape[2:]) for shape in bottoms)
 
     def _bottoms(self) -> str:
         return ", ".join(f"{{{index}}}" for index in range(len(self.anchors)))

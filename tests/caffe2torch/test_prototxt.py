@@ -183,7 +183,7 @@ def test_positions_count_lines_and_columns() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot be read: No such file"):
+    with pytest.raises(FileError, match="no.prototxt: No such file"):
         prototxt.read(tmp_path / "no.prototxt")
     (tmp_path / "binary").write_bytes(b"\n\x03abc\x00")
     with pytest.raises(TextError, match="Is it a .caffemodel"):

@@ -1,0 +1,56 @@
+"""How much a file may ask for: every bound on hostile input, and the largest honest thing it has to let through.
+
+A Caffe file comes from strangers. A few bytes of it can name a net of a million layers, or a tensor of a terabyte; so
+what is made beyond the file's own numbers is counted first. Nothing here depends on the machine: a file is refused
+everywhere or nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffe2torch.errors import NetError, TextError
+
+if TYPE_CHECKING:
+    from caffe2torch.net import Net
+
+LAYERS = 20_000  # ResNet-1001 has 3,500; resolving costs some 0.1 ms each
+NAME = 4_096  # characters of a name, as long as a path may be on Linux; the longest of published nets has 80
+TEXT = 1 << 24  # bytes of a .prototxt; ResNet-152's has 200 kB
+FILLED = 1 << 24  # numbers that no file has, beside a file of weights: a new last layer of 4,096 x 4,096
+TIMES = 8  # or so many times what the file has, if that is more: VGG's fc6 beside its convolutions
+FILLED_ALONE = 1 << 28  # the same where no file was given: Illustration2Vec has 233 million
+MADE = 1 << 25  # numbers that layers make up, such as PriorBox's boxes: SSD at 4,096 x 4,096 has 12 million
+NODE = 1 << 12  # of these a node counts as, where a layer makes up many: FlowNet's Correlation has 441 x 3
+
+
+def check_text(size: int, path: Path) -> None:
+    """TextError for a text too long to be a net's."""
+    if size > TEXT:
+        raise TextError(
+            f"{path}: longer than {TEXT >> 20} MiB, as no prototxt is. Is it the right file? Weights are read from a "
+            ".caffemodel"
+        )
+
+
+def check_net(net: Net) -> None:
+    """NetError for a net of more layers, or with a longer name, than any has, or a name that is no text."""
+    if len(net.layers) > LAYERS:
+        raise NetError(f"{net.path}: {len(net.layers):,} layers; a net has {LAYERS:,} at most. Is the file damaged?")
+    for name in _names(net):
+        if len(name) > NAME:
+            raise NetError(
+                f"{net.path}: a name of {len(name):,} characters ({name[:40]!r}…); {NAME:,} are allowed. "
+                "Is the file damaged?"
+            )
+
+
+def _names(net: Net) -> Iterator[str]:
+    yield net.name
+    for entry in net.inputs:
+        yield entry.blob
+    for layer in net.layers:
+        yield from (layer.name, layer.type, *layer.bottoms, *layer.tops)
+        yield from (spec.name for spec in layer.specs)

@@ -1,0 +1,124 @@
+"""What is fuzzed: functions of any bytes, which may raise nothing.
+
+Every fault of the bytes is a CaffeError, which is swallowed here. Any other exception, a run of more than two seconds
+or of more than a gigabyte is a finding: its cause is mended, and the bytes are kept in tests/fuzz_cases.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from caffe2torch import folder, limits, net_json, onnx_model, prototxt, reader, solver, wire
+from caffe2torch.errors import CaffeError
+from caffe2torch.graph import Graph, resolve
+from caffe2torch.torch_source import source
+
+READ = 1 << 20  # numbers of a file that are read at most
+_memory = Path("/dev/shm")  # where there is one, files cost no disk
+
+
+def walk(data: bytes) -> None:
+    """The wire reader: headers of a .caffemodel and of a .binaryproto, and what numbers they lead to."""
+    with _file(data, "net.caffemodel") as path:
+        with _refusing():
+            found = wire.walk(path)
+            for layers in (found.layers, found.v1_layers, found.v0_layers):
+                for place in (place for places in layers for place in places if place.count <= READ):
+                    wire.read(found, place)
+        with _refusing():
+            blob = wire.walk_blob(path)
+            if blob.place.count <= READ:
+                wire.read(blob, blob.place)
+
+
+def text(data: bytes) -> None:
+    """The text reader: a net, as BVLC's schema and the forks have it."""
+    with _file(data, "net.prototxt") as path, _refusing():
+        prototxt.read_net(path)
+
+
+def caffemodel(data: bytes) -> None:
+    """All of ``convert`` on a .caffemodel alone, but for torch: net, graph, source, weights, ONNX, config."""
+    with _file(data, "net.caffemodel") as path, _small(), _refusing():
+        _convert(path, None)
+
+
+def net(data: bytes) -> None:
+    """The same on a .prototxt alone, with weights as its fillers say."""
+    with _file(data, "net.prototxt") as path, _small(), _refusing():
+        _convert(None, path)
+
+
+def solve(data: bytes) -> None:
+    """A solver.prototxt, described; what is printed must be Python."""
+    with _file(data, "solver.prototxt") as path, _refusing():
+        compile(solver.describe(path), "solver.py", "exec")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "wire": walk,
+    "text": text,
+    "caffemodel": caffemodel,
+    "net": net,
+    "solver": solve,
+}
+
+
+def _convert(model: Path | None, prototext: Path | None) -> None:
+    try:
+        converted = folder.from_caffemodel(model, prototext)
+    except CaffeError:
+        _inspect(reader.load_net(model, prototext))
+        raise
+    graph = converted.graph
+    printed = source(graph)
+    compile(printed, "model.py", "exec")
+    state = converted.state()
+    _kept(graph)
+    onnx_model.build(graph, state)
+
+
+def _inspect(found: Any) -> None:
+    """A net that cannot be converted is listed nevertheless."""
+    from caffe2torch import inspection
+
+    inspection.inspect(found, None).to_json()
+
+
+def _kept(graph: Graph) -> None:
+    """What config.json keeps is read back as the same net."""
+    kept = net_json.from_json(net_json.to_json(graph), graph.net.weights_path or graph.net.path)
+    again = resolve(kept, list(graph.output_names), {value.blob: value.shape for value in graph.inputs})
+    if source(again) != source(graph):
+        raise AssertionError("config.json gives another net")
+
+
+@contextmanager
+def _file(data: bytes, name: str) -> Iterator[Path]:
+    """A file that holds the bytes, in a folder of its own in memory."""
+    with tempfile.TemporaryDirectory(dir=_memory if os.access(_memory, os.W_OK) else None) as made:
+        path = Path(made) / name
+        path.write_bytes(data)
+        yield path
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    with suppress(CaffeError):
+        yield
+
+
+@contextmanager
+def _small() -> Iterator[None]:
+    """What a net may ask for beyond its file, kept small, so that a run is short."""
+    before = limits.FILLED, limits.FILLED_ALONE, limits.MADE
+    limits.FILLED = limits.FILLED_ALONE = limits.MADE = 1 << 16
+    try:
+        yield
+    finally:
+        limits.FILLED, limits.FILLED_ALONE, limits.MADE = before
