@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from caffe2torch import fields, fitting, net_message, schema, upgrade, wire
 from caffe2torch.errors import WireError
 from caffe2torch.net import Blob, Net
+from caffe2torch.tensors import Piece
 
 
 def read(path: Path, fork: str | None = None) -> Net:
@@ -38,7 +40,8 @@ def read(path: Path, fork: str | None = None) -> Net:
     net = net_message.to_net(message, str(path), _blobs(message, walk), fits)
     if not net.layers:
         raise WireError(f"{path}: no layers in it; not a .caffemodel that holds a net")
-    return replace(net, weights_path=str(path), stored_form=True)
+    headers = sha256(walk.message, usedforsecurity=False).digest()
+    return replace(net, weights_path=str(path), stored_form=True, headers=headers)
 
 
 def _layer_place(name: str) -> int | None:
@@ -55,15 +58,21 @@ def _blobs(message: Any, walk: wire.Walk) -> list[tuple[Blob, ...]]:
     )
     layers, places = by_generation[upgrade.generation(message)]
     return [
-        tuple(_blob(walk, proto, place, order) for proto, place in zip(layer.blobs, found, strict=True))
+        tuple(
+            _blob(walk, proto, place, order, index)
+            for index, (proto, place) in enumerate(zip(layer.blobs, found, strict=True))
+        )
         for order, (layer, found) in enumerate(zip(layers, places, strict=True))
     ]
 
 
-def _blob(walk: wire.Walk, proto: Any, place: wire.TensorPlace, order: int) -> Blob:
+def _blob(walk: wire.Walk, proto: Any, place: wire.TensorPlace, order: int, index: int) -> Blob:
     shape, legacy = net_message.shape_of(fields.from_message(proto))
 
     def read() -> np.ndarray:
         return wire.read(walk, place)
 
-    return Blob(shape, legacy, place.count, read, order)
+    def pieces(copies: int) -> Iterator[Piece]:
+        return walk.file.pieces(place, copies)
+
+    return Blob(shape, legacy, place.count, read, order, index, in_pieces=pieces)

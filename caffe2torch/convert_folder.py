@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,7 +115,7 @@ def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
             done += count
             progress(done, max(total, done))
 
-        converted = _converted(caffemodel, options, step)
+        converted = _converted(caffemodel, options)
         total = 4 * converted.graph.parameters
         verified: list[Any] = []
 
@@ -126,11 +126,11 @@ def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
             for comparison in verified:
                 comparison.require(out)
 
-        folder.save(converted, out, options.force, options.onnx, None if options.no_verify else check)
+        folder.save(converted, out, options.force, options.onnx, None if options.no_verify else check, step)
     return _result(out, converted, verified)
 
 
-def _converted(caffemodel: Path, options: Options, progress: Callable[[int], None]) -> Converted:
+def _converted(caffemodel: Path, options: Options) -> Converted:
     """The net in memory; an error that is there only with --input-shape names it."""
 
     def of(input_shape: tuple[int, ...] | None) -> Converted:
@@ -143,7 +143,6 @@ def _converted(caffemodel: Path, options: Options, progress: Callable[[int], Non
             input_shape=input_shape,
             fork=options.fork,
             preprocessing=lambda found: _asked_for(found, options),
-            progress=progress,
         )
 
     try:

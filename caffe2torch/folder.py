@@ -3,151 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import caffe2torch
-from caffe2torch import known, net_json, phases, plugins, surgery, weights
-from caffe2torch.errors import CaffeError, FileError, NetError, OutputError
+from caffe2torch import net_json, plugins, safetensors_file
+from caffe2torch.converted import FORMAT, Converted, from_caffemodel
+from caffe2torch.errors import CaffeError, FileError, OutputError
 from caffe2torch.files import folder_beside, recover
 from caffe2torch.graph import Graph, resolve
-from caffe2torch.net import Net, Shape
+from caffe2torch.kept import expected, shared
 from caffe2torch.preprocess import Preprocessing
-from caffe2torch.reader import PathLike, load_net
+from caffe2torch.reader import PathLike
 from caffe2torch.torch_source import shape_text, source
-from caffe2torch.tying import moved
 
-if TYPE_CHECKING:
-    from torch import nn
-
-FORMAT = "caffe2torch 1"
-_PICTURES = phases.DATA_TYPES - {"HDF5Data", "MemoryData"}  # these layers read pictures, as BGR
 WEIGHTS, SOURCE, CONFIG, ONNX = "model.safetensors", "model.py", "config.json", "model.onnx"
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A net with its weights and preprocessing, on disk or not yet."""
-
-    path: Path  # the folder, or the caffemodel it comes from
-    config: dict[str, Any]
-    net: Net
-    graph: Graph
-    preprocessing: Preprocessing
-    read: Callable[[], dict[str, np.ndarray]] = field(compare=False, repr=False)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The module's state_dict as numpy arrays, read now."""
-        return self.read()
-
-    def module(self) -> nn.Module:
-        """The torch module, in eval mode, with input_names and output_names."""
-        from caffe2torch.conversion import build
-
-        return build(self.graph, self.state())
-
-    def pictures(self) -> str:
-        """What the pixels of its input are, in words; "" where the input does not look like a picture."""
-        shape = self.graph.inputs[0].shape if self.graph.inputs else ()
-        return self.preprocessing.text() if len(shape) == 4 and shape[1] in (1, 3) else ""
-
-    def cut(self, blob: str, input_shape: tuple[int, ...] | None = None) -> Converted:
-        """The part that computes ``blob``, for inputs of ``input_shape`` if given.
-
-        NetError names the blobs there are.
-        """
-        blobs = list(dict.fromkeys(value.blob for node in self.graph.nodes for value in node.outputs))
-        if blob not in blobs:
-            raise NetError(f"{self.path}: there is no blob {blob!r}; there are {', '.join(blobs)}")
-        shapes = {value.blob: value.shape for value in self.graph.inputs}
-        if input_shape is not None:
-            shapes[self.graph.inputs[0].blob] = tuple(input_shape)
-        graph = resolve(self.net, [blob], shapes)
-        whole = {id(node.layer): node for node in self.graph.nodes}
-
-        def read() -> dict[str, np.ndarray]:
-            state = self.read()
-            return {
-                f"{node.name}.{key}": array
-                for node in graph.nodes
-                for key, array in moved(state, whole[id(node.layer)], node).items()
-            }
-
-        return replace(
-            self,
-            graph=graph,
-            config={**self.config, "cut": blob},
-            preprocessing=replace(self.preprocessing, size=_size(graph)),
-            read=read,
-        )
-
-
-def from_caffemodel(
-    caffemodel: PathLike | None,
-    prototxt: PathLike | None = None,
-    *,
-    drop: Sequence[str] = (),
-    keep_all: bool = False,
-    outputs: Sequence[str] | None = None,
-    input_shape: Shape | Mapping[str, Shape] | None = None,
-    fork: str | None = None,
-    preprocessing: Callable[[Preprocessing], Preprocessing] = lambda found: found,
-    progress: Callable[[int], None] | None = None,
-) -> Converted:
-    """Read and resolve a net; what known.py says of it is applied unless ``keep_all``. No weights are read yet."""
-    net = load_net(caffemodel, prototxt, fork=fork)
-    published = known.recognise(net)
-    dropped: tuple[str, ...] = ()
-    usual: list[str] = []  # what is dropped without being asked for
-    if published is not None and not keep_all and not outputs:
-        names = {layer.name for layer in net.layers}
-        usual = [name for name in published.drop if name in names]
-    if drop or usual:
-        net, dropped = surgery.drop(net, [*drop, *usual])
-    graph = resolve(net, outputs, input_shape)
-    found = replace(_preprocessing(net, graph, published), size=_size(graph))
-    origin = Path(os.fspath(caffemodel if caffemodel is not None else prototxt or ""))
-    config = {
-        "format": FORMAT,
-        "version": caffe2torch.__version__,
-        "name": published.name if published else net.name,
-        "source": {
-            "caffemodel": Path(os.fspath(caffemodel)).name if caffemodel is not None else None,
-            "bytes": os.stat(caffemodel).st_size if caffemodel is not None else None,
-            "prototxt": Path(os.fspath(prototxt)).name if prototxt is not None else None,
-        },
-        "dropped": [*dropped, *(name for name in graph.dropped if name not in dropped)],
-        "why": published.why if published and usual else "",
-        "notes": list(graph.notes),
-        "finetune_size": list(published.finetune_size) if published and published.finetune_size else None,
-    }
-    return Converted(origin, config, net, graph, preprocessing(found), lambda: weights.state_dict(graph, progress))
-
-
-def _preprocessing(net: Net, graph: Graph, published: known.Known | None) -> Preprocessing:
-    """Of a known net; else what its data layer says; channel order BGR, as Caffe reads pictures."""
-    if published is not None:
-        return published.preprocessing
-    shape = graph.inputs[0].shape if graph.inputs else ()
-    grey = len(shape) == 4 and shape[1] == 1
-    found = Preprocessing("GRAY" if grey else "BGR", assumed=not grey)
-    for entry in net.inputs:
-        if entry.blob in graph.input_names[:1]:
-            found = replace(found, assumed=found.assumed and entry.origin not in _PICTURES)
-            if len(entry.mean) in (0, 1, found.channels):
-                return found.of_input(entry)
-    return found
-
-
-def _size(graph: Graph) -> tuple[int, int] | None:
-    shape = graph.inputs[0].shape if graph.inputs else ()
-    return (shape[2], shape[3]) if len(shape) == 4 else None
 
 
 def load(folder: PathLike) -> Converted:
@@ -187,40 +60,19 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path, graph: Graph) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise FileError(f"{path}: not readable as safetensors: {error}") from error
-    state.update({key: state[owner] for key, owner in _shared(graph).items() if owner in state})
-    expected = _expected(graph)
-    for key in sorted(expected.keys() ^ state.keys()):
-        fault = "lacks" if key in expected else "holds beside what the net has"
+    state = safetensors_file.read(path)
+    state.update({key: state[owner] for key, owner in shared(graph).items() if owner in state})
+    wanted = expected(graph)
+    for key in sorted(wanted.keys() ^ state.keys()):
+        fault = "lacks" if key in wanted else "holds beside what the net has"
         raise FileError(f"{path}: {fault} {key}; the folder is damaged, convert the net again")
-    for key, (shape, dtype) in expected.items():
+    for key, (shape, dtype) in wanted.items():
         if (state[key].shape, state[key].dtype) != (shape, dtype):
             raise FileError(
                 f"{path}: {key} is {state[key].dtype} of shape {state[key].shape}, the net wants {dtype} of {shape}; "
                 "the folder is damaged, convert the net again"
             )
     return state
-
-
-def _expected(graph: Graph) -> dict[str, tuple[Shape, np.dtype[Any]]]:
-    """Shape and dtype of every tensor in the module's state_dict."""
-    found = {}
-    for node in graph.nodes:
-        blobs = [np.broadcast_to(np.float32(0), param.shape) for param in node.operation.params()]
-        for name, array in node.operation.state(blobs).items():
-            found[f"{node.name}.{name}"] = (array.shape, array.dtype)
-    return found
-
-
-def _shared(graph: Graph) -> dict[str, str]:
-    """Keys of tensors that another key holds as well, and that key: such a tensor is stored once."""
-    return {f"{node.name}.{key}": owner for node in graph.nodes for key, owner in node.shared.items()}
 
 
 def open_trunk(path: PathLike, prototxt: PathLike | None = None) -> Converted:
@@ -239,34 +91,43 @@ def save(
     force: bool = False,
     onnx: bool = False,
     check: Callable[[Path], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write the folder, whole or not at all; ``check`` may look at the finished one before it takes its place.
 
-    OutputError if something is there already and ``force`` is not given.
+    ``progress`` is called with the bytes of each tensor that is written. OutputError if something is there already and
+    ``force`` is not given, or if what was written is not read back so.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     target = Path(folder)
     with replaced(target, force) as beside:
-        state = converted.state()
-        lent = _shared(converted.graph)
-        stored = {key: array for key, array in state.items() if key not in lent}
-        try:
-            save_file(stored, beside / WEIGHTS, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise OutputError(f"{target}: cannot be written: {error}; nothing was left half-written") from error
-        (beside / SOURCE).write_text(source(converted.graph, _about(converted)), encoding="utf-8")
+        kept = converted.kept()
+        safetensors_file.write(beside / WEIGHTS, kept.tensors, lambda: _metadata(kept.digest()), progress)
+        digest = kept.digest()
+        _write(beside / SOURCE, source(converted.graph, _about(converted)))
         config = {**converted.config, **_described(converted)}
-        (beside / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        config["source"] = {**config["source"], "sha256": digest or None}
+        _write(beside / CONFIG, json.dumps(config, indent=1) + "\n")
         if onnx:
             from caffe2torch import onnx_model
 
-            onnx_model.save(converted.graph, state, beside / ONNX)
-        _same(state, _read_weights(beside / WEIGHTS, converted.graph), target)
-        del state
+            state = safetensors_file.mapped(beside / WEIGHTS)
+            state.update({key: state[owner] for key, owner in shared(converted.graph).items()})
+            metadata = {"source": json.dumps(config["source"])}
+            onnx_model.save(converted.graph, state, beside / ONNX, metadata)
+            del state
         if check is not None:
             check(beside)
+
+
+def _metadata(digest: str) -> dict[str, str]:
+    """Of model.safetensors; torch's format, and what it came from."""
+    return {"format": "pt", "source_sha256": digest} if digest else {"format": "pt"}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    if path.read_text(encoding="utf-8") != text:
+        raise OutputError(f"{path.name} was not read back as it was written; is the disk sound?")
 
 
 def _about(converted: Converted) -> str:
@@ -275,7 +136,7 @@ def _about(converted: Converted) -> str:
     pictures = converted.pictures()
     load = (
         ("load_model", f'load_model(model, "{WEIGHTS}")')  # it knows of tensors that are stored once
-        if _shared(converted.graph)
+        if shared(converted.graph)
         else ("load_file", f'model.load_state_dict(load_file("{WEIGHTS}"))')
     )
     return f"""    from safetensors.torch import {load[0]}
@@ -306,12 +167,6 @@ def _modules(graph: Graph) -> dict[str, str]:
         if node.operation.torch().module is not None:
             found.setdefault(node.name, node.layer.name)
     return found
-
-
-def _same(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray], target: Path) -> None:
-    for key, array in written.items():
-        if not np.array_equal(array, read[key], equal_nan=True):
-            raise OutputError(f"{target}: {key} was not read back as it was written; is the disk sound?")
 
 
 @contextmanager

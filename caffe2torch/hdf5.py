@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +42,19 @@ def read(path: Path) -> dict[str, dict[int, Blob]]:
             layers: dict[str, dict[int, Blob]] = {}
             for order, (name, group) in enumerate(_layers(content["data"], "", path)):
                 layers[name] = {
-                    int(index): _blob(group[index], order, state) for index in sorted(group) if index.isdigit()
+                    int(index): _blob(group[index], order, int(index), state)
+                    for index in sorted(group)
+                    if index.isdigit()
                 }
             return layers
     except (OSError, RuntimeError, KeyError) as error:
         raise FileError(f"{path}: damaged, or not HDF5: {error}") from error
+
+
+def headers(layers: Mapping[str, Mapping[int, Blob]]) -> bytes:
+    """SHA-256 of what a file says beside its numbers: names, places and shapes."""
+    said = {name: {str(index): blob.shape for index, blob in blobs.items()} for name, blobs in layers.items()}
+    return sha256(json.dumps(said).encode(), usedforsecurity=False).digest()
 
 
 def _opened(path: Path) -> h5py.File:
@@ -77,7 +87,7 @@ def _layers(group: Any, prefix: str, path: Path, depth: int = 0) -> Iterator[tup
         yield from _layers(child, f"{full}/", path, depth + 1)
 
 
-def _blob(dataset: Any, order: int, state: TensorFile) -> Blob:
+def _blob(dataset: Any, order: int, index: int, state: TensorFile) -> Blob:
     path, name = state.path, dataset.name
     if dataset.dtype.kind not in "fiu":
         raise FileError(f"{path}: {name} holds {dataset.dtype}, no numbers")
@@ -94,4 +104,4 @@ def _blob(dataset: Any, order: int, state: TensorFile) -> Blob:
         except (OSError, RuntimeError, KeyError) as error:
             raise FileError(f"{path}: {name} cannot be read: {error}") from error
 
-    return Blob(tuple(dataset.shape), False, int(dataset.size), numbers, order)
+    return Blob(tuple(dataset.shape), False, int(dataset.size), numbers, order, index)

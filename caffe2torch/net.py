@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from caffe2torch.tensors import Piece
+
 Shape = tuple[int, ...]
 
 
@@ -21,7 +23,14 @@ class Blob:
     count: int  # numbers that lie in the file
     read: Callable[[], np.ndarray] = field(compare=False, repr=False)  # float32, (count,)
     order: int = -1  # among the layers of the file of weights; -1: it stands in the prototxt
+    index: int = 0  # among the blobs of its layer
     flat: bool = False  # lent by another layer: any shape of as many numbers will do
+    # The same numbers in pieces, each good until so many more are asked for; None: there is only ``read``.
+    in_pieces: Callable[[int], Iterator[Piece]] | None = field(default=None, compare=False, repr=False)
+
+    def pieces(self, copies: int = 0) -> Iterator[Piece]:
+        """The numbers in order, in pieces that are each good until ``copies`` more are asked for."""
+        return iter([Piece(self.read())]) if self.in_pieces is None else self.in_pieces(copies)
 
     def fits(self, shape: Shape) -> bool:
         """Whether Caffe copies this blob into one of ``shape``: legacy sizes count as padded with 1s in front."""
@@ -178,6 +187,7 @@ class Net:
     weights_path: str | None = None
     stored_form: bool = False  # read out of a caffemodel: stored phase and use_global_stats do not count
     notes: tuple[str, ...] = ()
+    headers: bytes = b""  # SHA-256 of the file of weights without its tensors; b"": there is none
     whole: Net | None = None  # the net before layers were dropped, which tell how large its input is
 
     def with_notes(self, *notes: str) -> Net:

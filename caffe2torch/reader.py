@@ -102,7 +102,7 @@ def _with_hdf5(net: Net, path: Path) -> Net:
         replace(layer, blobs=_complete(layer, by_place[place], path)) if place in by_place else layer
         for place, layer in enumerate(net.layers)
     ]
-    return replace(net, layers=tuple(layers))
+    return replace(net, layers=tuple(layers), headers=hdf5.headers(found))
 
 
 def _complete(layer: Layer, found: Mapping[int, Blob], path: Path) -> tuple[Blob, ...]:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
+from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from caffe2torch.errors import FileError, WireError
 
 CHUNK = 1 << 20  # bytes read at once where numbers must be converted
+PIECE = 1 << 22  # bytes of a piece of a tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,18 @@ class TensorPlace:
         """How many numbers there are."""
         return sum(run.count for run in self.runs)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the bytes in the file are those of float32 in memory."""
+        return self.dtype == "<f4" and sys.byteorder == "little" and not any(run.tagged for run in self.runs)
+
+
+class Piece(NamedTuple):
+    """Some numbers of a tensor, in order."""
+
+    numbers: np.ndarray  # float32, one axis
+    raw: memoryview | None = None  # the bytes in the file that they are; None: the numbers' own
+
 
 @dataclass(frozen=True)
 class TensorFile:
@@ -59,10 +76,28 @@ class TensorFile:
 
         WireError if the file has changed since its tensors were located, or is cut short meanwhile.
         """
-        with open_file(self.path) as file:
-            if TensorFile.of(file, self.path) != self:
-                raise WireError(f"{self.path}: the file has changed since it was opened; convert it again")
+        with self._unchanged() as file:
             return self.read_from(file, place, out)
+
+    def pieces(self, place: TensorPlace, copies: int = 0) -> Iterator[Piece]:
+        """The numbers in pieces of up to 4 MB, each good until ``copies`` more are asked for, and then overwritten.
+
+        WireError as of ``read``.
+        """
+        with self._unchanged() as file:
+            yield from (self._plain if place.plain else self._converted)(file, place, copies + 1)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[FileIO]:
+        """The file, open; WireError if it is not as it was, before or after."""
+        with open_file(self.path) as file:
+            self._refuse_changed(file)
+            yield file
+            self._refuse_changed(file)
+
+    def _refuse_changed(self, file: FileIO) -> None:
+        if TensorFile.of(file, self.path) != self:
+            raise WireError(f"{self.path}: the file has changed since it was opened; convert it again")
 
     def read_from(self, file: FileIO, place: TensorPlace, out: np.ndarray | None = None) -> np.ndarray:
         """As ``read``, from a file that is open already."""
@@ -77,18 +112,54 @@ class TensorFile:
             done += run.count
         return out
 
+    def _plain(self, file: FileIO, place: TensorPlace, buffers: int) -> Iterator[Piece]:
+        size = min(place.count, PIECE // 4)
+        ring = cycle([np.empty(size, np.float32) for _ in range(buffers)])
+        numbers, filled = next(ring), 0
+        for run in place.runs:
+            file.seek(run.offset)
+            done = 0
+            while done < run.count:
+                part = numbers[filled : filled + run.count - done]
+                self._fill(file, part.data.cast("B"))
+                done += len(part)
+                filled += len(part)
+                if filled == size:
+                    yield Piece(numbers)
+                    numbers, filled = next(ring), 0
+        if filled:
+            yield Piece(numbers[:filled])
+
+    def _converted(self, file: FileIO, place: TensorPlace, buffers: int) -> Iterator[Piece]:
+        ring = cycle([np.empty(CHUNK, np.uint8) for _ in range(buffers)])
+        numbers = cycle([np.empty(CHUNK, np.float32) for _ in range(buffers)])
+        for run in place.runs:
+            for records in self._records(file, run, np.dtype(place.dtype), ring):
+                part = next(numbers)[: len(records)]
+                with np.errstate(over="ignore"):
+                    part[:] = records["number"]
+                yield Piece(part, records.view("u1").data)
+
     def _read_run(self, file: FileIO, run: Run, dtype: np.dtype, out: np.ndarray) -> None:
-        file.seek(run.offset)
         if dtype == np.float32 and not run.tagged and sys.byteorder == "little":
+            file.seek(run.offset)
             self._fill(file, out.data.cast("B"))
             return
-        record = np.dtype([("tag", "u1"), ("number", dtype)]) if run.tagged else np.dtype([("number", dtype)])
-        buffer = np.empty(min(run.count, max(1, CHUNK // record.itemsize)), record)
+        done = 0
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, as in Caffe
-            for start in range(0, run.count, len(buffer) or 1):
-                part = buffer[: run.count - start]
-                self._fill(file, part.view("u1").data)
-                out[start : start + len(part)] = part["number"]
+            for records in self._records(file, run, dtype, cycle([np.empty(CHUNK, np.uint8)])):
+                out[done : done + len(records)] = records["number"]
+                done += len(records)
+
+    def _records(self, file: FileIO, run: Run, dtype: np.dtype, buffers: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The numbers of a run as they lie, with their tags if they have some, read into one buffer after another."""
+        record = np.dtype([("tag", "u1"), ("number", dtype)] if run.tagged else [("number", dtype)])
+        file.seek(run.offset)
+        step = CHUNK // record.itemsize
+        for start in range(0, run.count, step):
+            part = next(buffers)[: min(step, run.count - start) * record.itemsize]
+            self._fill(file, part.data)
+            yield part.view(record)
 
     def _fill(self, file: FileIO, memory: memoryview) -> None:
         done = 0

@@ -17,14 +17,13 @@ from caffe2torch.registry import Param
 SEED = 1  # of fillers
 
 
-def state_dict(graph: Graph, progress: Callable[[int], None] | None = None) -> dict[str, np.ndarray]:
+def state_dict(graph: Graph) -> dict[str, np.ndarray]:
     """The module's state_dict as float32 arrays (num_batches_tracked int64), each a C-contiguous array of its own.
 
-    A tensor that layers share is there under each of its keys, but is one array. ``progress`` is called with the
-    bytes read after each layer. Raises WireError where the file cannot be read, and NetError for a filler that does
-    not exist.
+    A tensor that layers share is there under each of its keys, but is one array. Raises WireError where the file cannot
+    be read, and NetError for a filler that does not exist.
     """
-    source = _Source(graph)
+    source = Source(graph)
     state: dict[str, np.ndarray] = {}
     done: set[str] = set()
     for node in graph.nodes:
@@ -34,8 +33,6 @@ def state_dict(graph: Graph, progress: Callable[[int], None] | None = None) -> d
         arrays = [source.array(node, index, param) for index, param in enumerate(node.operation.params())]
         for name, array in node.operation.state(arrays).items():
             state[f"{node.name}.{name}"] = state[node.shared[name]] if name in node.shared else array
-        if progress is not None:
-            progress(sum(array.nbytes for array in arrays))
     return state
 
 
@@ -44,11 +41,12 @@ def missing(graph: Graph) -> list[str]:
     return [
         node.layer.name
         for node in graph.nodes
-        if any(_blob(node, index) is None for index in range(len(node.operation.params())))
+        if any(blob_of(node, index) is None for index in range(len(node.operation.params())))
     ]
 
 
-def _blob(node: Node, index: int) -> Blob | None:
+def blob_of(node: Node, index: int) -> Blob | None:
+    """What the file has of a layer's blob, or of that of another layer that shares it; None: it is filled."""
     if index in node.layer.shared:
         return node.layer.shared[index].blob
     return node.layer.blobs[index] if node.layer.blobs else None
@@ -63,11 +61,12 @@ def _allowed(graph: Graph) -> int:
     )
 
 
-class _Source:
+class Source:
     """Gives a layer's blobs; those that several layers share are read, or filled, once."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, read: Callable[[Blob], np.ndarray] = lambda blob: blob.read()) -> None:
         self._path = graph.net.path
+        self._read = read
         self._allowed = _allowed(graph)  # numbers that may still be filled
         self._generator = np.random.default_rng(SEED)
         self._shared: dict[str, np.ndarray] = {}
@@ -77,14 +76,14 @@ class _Source:
         shared = node.layer.shared.get(index)
         if shared is not None and shared.name in self._shared:
             return self._shared[shared.name].reshape(param.shape)
-        blob = _blob(node, index)
+        blob = blob_of(node, index)
         if blob is None and shared is not None and not shared.owned:
             reason = (
                 f"its param {shared.name!r} is filled by layer {shared.owner!r}, which the outputs do not need; "
                 "give a caffemodel, or ask for an output of that layer too"
             )
             raise NetError.of([Problem(node.layer.name, node.layer.type, reason)], 1, self._path)
-        array = self._fill(node, param) if blob is None else blob.read().reshape(param.shape)
+        array = self._fill(node, param) if blob is None else self._read(blob).reshape(param.shape)
         if shared is not None:
             self._shared[shared.name] = array
         return array
