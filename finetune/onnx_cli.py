@@ -10,7 +10,7 @@ import click
 
 from caffe2torch.errors import DataError, ModelError
 from caffe2torch.terminal import Commands, note
-from finetune.detection.cli import detect
+from finetune.detection.cli import detect, evaluate
 from finetune.output import open_stream, progress_fits, spare_inputs
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def onnx_main() -> None:
 
 
 onnx_main.add_command(detect)
+onnx_main.add_command(evaluate)
 
 
 @onnx_main.command()

@@ -1,4 +1,4 @@
-"""The command `onnx detect`: faces in pictures and videos. No logic here; never imports torch."""
+"""The commands `onnx detect` and `onnx evaluate`: faces found, and how well. No logic here; never imports torch."""
 
 from __future__ import annotations
 
@@ -101,3 +101,30 @@ def detect(paths: tuple[Path, ...], **options: Any) -> None:
         run_on_files(paths, asked)
     else:
         run_on_camera(camera, asked)
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.argument("data", type=FILE, required=False)
+@click.option("--without-faces", type=FILE, multiple=True, help="A folder of pictures that hold no face; repeatable.")
+@click.option("--method", type=click.Choice(list(METHODS)), default="model", show_default=True)
+@click.option("--conf", type=SHARE, help="Score from which a box is told, for precision and recall.  [the model's]")
+@click.option("--iou", type=SHARE, help="Of boxes that overlap more, one is kept.  [default: the model's]")
+@click.option("--overlap", type=SHARE, default=0.4, show_default=True, help="IoU from which a box is right.")
+@click.option("--max-size", type=click.IntRange(32, 16384), help="Longer side to look at.  [default: the model's]")
+@click.option("--tile", type=Tile(), default="auto", show_default=True, help="As of onnx detect.")
+@click.option("--page", metavar="FILE.html", type=FILE, help="Write figures and the worst mistakes as pictures there.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+@click.option("--provider", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Pictures looked at at once.  [default: one a core]")
+def evaluate(**options: Any) -> None:
+    """Measure how well the detector MODEL (a file, a run, or the word default) finds the faces marked in DATA.
+
+    DATA is boxes.json, COCO's JSON, a folder of VOC's or YOLO's files, or lines of `file x0 y0 x1 y1`. Faces marked
+    as difficult do not count. Shares have 95 % bootstrap intervals over pictures.
+    """
+    from finetune.detection.run_evaluation import Asked, run_evaluation
+
+    if options["data"] is None and not options["without_faces"]:
+        raise click.UsageError("give DATA, or --without-faces FOLDER, or both")
+    run_evaluation(Asked(**options))
