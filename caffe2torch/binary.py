@@ -31,7 +31,7 @@ def read(path: Path, fork: str | None = None) -> Net:
     except (DecodeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WireError(f"{path}: not a .caffemodel, or a damaged one: {reason}") from error
-    fits = fitting.of_net(message, str(path), fork)
+    fits = fitting.of_net(message, str(path), fork, walk.message)
     # Where a fork has the layer, it depends on the fork what is required.
     forked = {place for place, fit in fits.items() if not fit.misread}
     missing = [name for name in message.FindInitializationErrors() if _layer_place(name) not in forked]

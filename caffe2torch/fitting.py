@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -55,6 +55,11 @@ class _Judged:
         """Whether a field of the fork's is there."""
         return any(self.message.HasField(name) for name in self.candidate.fields)
 
+    def differs(self, other: _Judged) -> bool:
+        """Whether it takes what is there for something else than the other does."""
+        names = [name for name in self.candidate.fields if self.message.HasField(name)]
+        return any(_content(self.message, name) != _content(other.message, name) for name in names)
+
     @property
     def inner(self) -> tuple[str, ...]:
         """What lies in the fork's fields and it does not know."""
@@ -67,33 +72,67 @@ def meant(found: Sequence[Candidate], fork: str | None) -> tuple[Candidate, ...]
     return asked or tuple(found)
 
 
-def of_net(net: Any, where: str, fork: str | None = None) -> dict[int, Fit]:
+def of_net(net: Any, where: str, fork: str | None = None, raw: bytes = b"") -> dict[int, Fit]:
     """How the layers of a binary NetParameter are to be read, by place, for the types that a fork has.
+
+    ``raw``: the bytes it was read from, since a number that BVLC's schema takes for a bool would be lost.
 
     NetError where two forks have different V1 types of one number, and the layers do not tell which they are.
     """
     found = {} if net.layer else _v1_types(net.layers, where, fork)
+    contents = _contents(raw, 100 if net.layer else 2)
     for place, layer in enumerate(net.layer or net.layers):
         kind = layer.type if net.layer else type_name(_enum_name(layer))
         declared = candidates(fields.plain_text(kind))
         if declared and place not in found:
             generation = "LayerParameter" if net.layer else V1
             forced = any(fork in each.forks for each in declared)
-            found[place] = fit(layer, meant(declared, fork), generation, forced)
-    return found
+            content = contents[place] if contents else layer.SerializePartialToString()
+            found[place] = fit(content, meant(declared, fork), generation, forced)
+    return _of_one_fork(found)
 
 
-def fit(layer: Any, declared: Sequence[Candidate], generation: str = "LayerParameter", forced: bool = False) -> Fit:
-    """Judge a layer's message by every candidate. ``forced``: the user named the fork, so nothing is refused."""
-    content = layer.SerializePartialToString()
+def _contents(raw: bytes, number: int) -> list[bytes]:
+    """The layers' own bytes."""
+    from google.protobuf.empty_pb2 import Empty
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    found = UnknownFieldSet(Empty.FromString(raw))
+    return [field.data for field in found if field.field_number == number and field.wire_type == 2]
+
+
+def fit(content: bytes, declared: Sequence[Candidate], generation: str = "LayerParameter", forced: bool = False) -> Fit:
+    """Judge a layer's bytes by every candidate. ``forced``: the user named the fork, so nothing is refused."""
     judged = [each for each in (_judge(candidate, content, generation) for candidate in declared) if each is not None]
     if not judged:
         return Fit(misread=f"no fork's fields fit what the file has for it; known are {_who(declared)}")
     best = [each for each in judged if each.worth == min(other.worth for other in judged)]
     if forks.BVLC in best[0].candidate.forks:
-        best = best[:1]
+        best = [best[0], *(each for each in best[1:] if each.differs(best[0]))]
     ways = tuple(Way(each.candidate.forks, each.message) for each in best)
     return Fit(ways, _lacking(best[0]) or ("" if forced else _misread(best)))
+
+
+def _content(message: Any, name: str) -> Any:
+    known = message.DESCRIPTOR.fields_by_name.get(name)
+    return {**fields.from_message(getattr(message, name))} if known is not None and message.HasField(name) else None
+
+
+def _of_one_fork(found: dict[int, Fit]) -> dict[int, Fit]:
+    """Of several ways to read a layer those of the fork, or forks, that all others are of which only forks have."""
+    sure = [{fork for way in fit.ways for fork in way.forks} for fit in found.values() if fit.ways]
+    sure = [named for named in sure if named and forks.BVLC not in named]
+    common = set.intersection(*sure) if sure else set()
+    return {place: replace(fit, ways=_of_forks(fit.ways, common)) for place, fit in found.items()}
+
+
+def _of_forks(ways: tuple[Way, ...], common: set[str]) -> tuple[Way, ...]:
+    """BVLC's own way stays, unless each of the forks has another."""
+    own = [way for way in ways if common.intersection(way.forks)]
+    if len(ways) < 2 or not own:
+        return ways
+    every = common <= {fork for way in own for fork in way.forks}
+    return tuple(way for way in ways if way in own or (forks.BVLC in way.forks and not every))
 
 
 def _judge(candidate: Candidate, content: bytes, generation: str) -> _Judged | None:
@@ -171,4 +210,5 @@ def _v1_types(layers: Any, where: str, asked: str | None) -> dict[int, Fit]:
 
 def _v1_fit(layer: Any, fork: str, kind: str) -> Fit:
     declared = [each for each in candidates(kind) if fork in each.forks]
-    return fit(layer, declared or [Candidate(kind, (fork,), {}, frozenset())], V1)
+    own = declared or [Candidate(kind, (fork,), {}, frozenset())]
+    return fit(layer.SerializePartialToString(), own, V1)

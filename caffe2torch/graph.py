@@ -118,7 +118,7 @@ def resolve(
     values = _values(wiring, wires, inputs, found, rows)
     kept = {id(entry.layer) for entry in wires}
     layers = [entry.layer for entry in wires]
-    notes = [*_foreign(layers), *_batch_note(fixing, [found[value] for value in inputs])]
+    notes = [*resolver.doubts(), *_foreign(layers), *_batch_note(fixing, [found[value] for value in inputs])]
     if outputs is None:
         notes += check_dropped(net, wiring, kept, shapes)
     tied = tie(layers, operations, identifiers(layer.name for layer in layers), net.path)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from caffe2torch import readings
+from caffe2torch import forks, readings
 from caffe2torch.calls import Step
 from caffe2torch.net import Fields, Layer, Shape
 
@@ -184,18 +184,29 @@ def restored_on_error() -> Iterator[None]:
 
 def parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Operation:
     """``cls.parse`` with the checks that hold for every layer: counts of bottoms and tops, fields understood."""
-    return read(cls, layer, bottoms)[0]
+    return read(cls, layer, bottoms).operation
 
 
-def read(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> tuple[Operation, tuple[str, ...]]:
-    """As ``parse``, and the forks whose reading it is, where several readings fit; () for BVLC's own.
+class Read(NamedTuple):
+    """A layer's operation, and the forks whose reading it is, where several fit; () for BVLC's own.
+
+    ``others``: forks that would mean something else by the same fields, which may be of BVLC's Caffe.
+    """
+
+    operation: Operation
+    forks: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+def read(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape], fork: str = "") -> Read:
+    """As ``parse``, of all readings that fit; ``fork``: whose counts where only others' forks and BVLC's differ.
 
     LayerError if none holds, or if they differ in what is computed and the layer's blobs do not tell.
     """
     if layer.misread:
         raise NotSupportedError(layer.misread)
     if len(layer.readings) < 2:
-        return _parse(cls, layer, bottoms), layer.fork
+        return Read(_parse(cls, layer, bottoms), layer.fork)
     found: list[tuple[Operation, tuple[str, ...]]] = []
     faults: dict[str, tuple[str, ...]] = {}
     for reading in layer.readings:
@@ -210,9 +221,11 @@ def read(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> tuple[
             else "; ".join(f"read as {', '.join(forks)}: {fault}" for fault, forks in faults.items())
         )
     held = [(operation, forks) for operation, forks in found if _has_blobs(layer, operation)] or found
-    if any(operation != held[0][0] for operation, _ in held):
+    others = [each for each in held if each[0] != held[0][0]]
+    if others and forks.BVLC not in held[0][1]:
         raise NotSupportedError(_ambiguous(held))
-    return held[0]
+    chosen = next((each for each in others if fork in each[1]), held[0])
+    return Read(*chosen, tuple(name for each in held if each[0] != chosen[0] for name in each[1]))
 
 
 def _has_blobs(layer: Layer, operation: Operation) -> bool:

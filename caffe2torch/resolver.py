@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from caffe2torch import checks, registry
+from caffe2torch import checks, forks, registry
 from caffe2torch.errors import NetError, Problem
 from caffe2torch.input_shapes import InputShapes
 from caffe2torch.net import Layer, Net, Shape
@@ -18,6 +18,8 @@ class Resolver:
     def __init__(self, net: Net, wires: Sequence[Wire], inputs: Mapping[int, str]) -> None:
         self.net, self.wires, self.inputs = net, wires, inputs
         self.forks: dict[int, tuple[str, ...]] = {}  # by a layer's id, those whose reading its operation is
+        self.others: dict[int, tuple[str, ...]] = {}  # likewise, those who mean something else by its fields
+        self.fork = ""  # that of which the doubtful layers are; "": BVLC's
 
     @classmethod
     def whole(cls, net: Net, wiring: Wiring) -> Resolver:
@@ -25,8 +27,17 @@ class Resolver:
         return cls(net, wiring.wires, {value: blob for blob, value in wiring.inputs.items()})
 
     def run(self, shapes: Mapping[str, Shape]) -> tuple[list[Operation], dict[int, Shape]]:
-        """Every layer's operation and every value's shape; NetError with all problems."""
+        """Every layer's operation and every value's shape; NetError with all problems.
+
+        Where layers may be of BVLC's Caffe or of a fork, and BVLC's reading leads to a fault, the fork's is taken.
+        """
         operations, found, problems = self.attempt(shapes)
+        doubtful = sorted({fork for others in self.others.values() for fork in others}) if problems else []
+        for self.fork in doubtful:
+            tried = self.attempt(shapes)
+            if not tried[2]:
+                operations, found, problems = tried
+                break
         if problems:
             raise NetError.of(problems, len(self.wires), self.net.path)
         return [operations[index] for index in range(len(self.wires))], found
@@ -63,7 +74,8 @@ class Resolver:
             bottoms = [found[value] for value in entry.inputs]
             try:
                 checks.check_values(layer)
-                operation, self.forks[id(layer)] = registry.read(cls, layer, bottoms)
+                operation, self.forks[id(layer)], others = registry.read(cls, layer, bottoms, self.fork)
+                self.others.update({id(layer): others} if others else {})
                 tops = operation.shape(bottoms)
                 checks.check_tops(layer, tops)
                 made += operation.made(bottoms)
@@ -75,6 +87,19 @@ class Resolver:
             operations[index] = operation
             found.update(zip(entry.outputs, tops, strict=True))
         return operations, found, faults
+
+    def doubts(self) -> list[str]:
+        """What is to be told of layers by whose fields forks mean something else."""
+        told = []
+        for layer in (entry.layer for entry in self.wires):
+            own, others = self.forks.get(id(layer), ()), self.others.get(id(layer))
+            if others:
+                why = ", which alone fits the shapes" if self.fork in own else ""
+                told.append(
+                    f"layer {layer.name} ({layer.type}): its fields are read as {forks.titles(own)} has them{why}; "
+                    f"{forks.titles(others)} means something else by them: --fork {others[0]}"
+                )
+        return told
 
     def refuse_unknown_types(self) -> None:
         """NetError if some layers have no converter."""

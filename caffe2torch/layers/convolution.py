@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch.calls import Call, Step, same
-from caffe2torch.layers.windows import WINDOW_FIELDS, dilations, padding, spatial, steps
+from caffe2torch.layers.windows import WINDOW_FIELDS, WINDOW_READING, dilations, padding, spatial, steps
 from caffe2torch.net import Fields, Layer, Shape
 from caffe2torch.registry import LayerError, Operation, Param, canonical_axis, layer
 
@@ -39,7 +39,7 @@ class _Windows(Operation):
     def parse(cls, layer: Layer, bottoms: Sequence[Shape]) -> Any:
         p = layer.param("convolution_param")
         shape = bottoms[0]
-        axis = canonical_axis(p.axis, len(shape))
+        axis = canonical_axis(getattr(p, "axis", 1), len(shape))
         if any(other != shape for other in bottoms):
             raise LayerError("all bottoms must have the same shape")
         if len(layer.tops) != len(bottoms):
@@ -142,7 +142,13 @@ class _Windows(Operation):
                 nodes.reshape(y, nodes.batched(nodes.output_shapes[index]), nodes.outputs[index])
 
 
-@layer("Convolution", bottoms=(1, float("inf")), tops=(1, float("inf")), convolution_param=WINDOW_FIELDS)
+@layer(
+    "Convolution",
+    bottoms=(1, float("inf")),
+    tops=(1, float("inf")),
+    convolution_param=WINDOW_FIELDS,
+    proto={"convolution_param": WINDOW_READING},
+)
 @dataclass(frozen=True)
 class Convolution(_Windows):
     """Windows over any number of axes behind ``axis``; the output's size is rounded down."""
@@ -183,7 +189,13 @@ class Convolution(_Windows):
         self._emit(nodes, "Conv", self.beyond)
 
 
-@layer("Deconvolution", bottoms=(1, float("inf")), tops=(1, float("inf")), convolution_param=WINDOW_FIELDS)
+@layer(
+    "Deconvolution",
+    bottoms=(1, float("inf")),
+    tops=(1, float("inf")),
+    convolution_param=WINDOW_FIELDS,
+    proto={"convolution_param": WINDOW_READING},
+)
 @dataclass(frozen=True)
 class Deconvolution(_Windows):
     """Convolution backwards: each number of the bottom adds a window to the top; weights are in x out / group."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from math import prod
 
 from caffe2torch.net import Fields, Shape
+from caffe2torch.readings import Reading
 from caffe2torch.registry import LayerError
 
 WINDOW_FIELDS = (
     "num_output bias_term pad kernel_size stride dilation pad_h pad_w kernel_h kernel_w stride_h stride_w "
-    "group weight_filler bias_filler engine axis force_nd_im2col"
+    "group weight_filler bias_filler engine axis force_nd_im2col dilation_h dilation_w"
 )
+
+# TSN's fork has its dilation where BVLC's Caffe has axis and force_nd_im2col.
+WINDOW_READING = Reading("tsn", None, "+ dilation 16 uint32*; dilation_h 17 uint32; dilation_w 18 uint32")
 
 
 def spatial(p: Fields, name: str, axes: int, default: int | None) -> Shape:
@@ -32,7 +36,11 @@ def spatial(p: Fields, name: str, axes: int, default: int | None) -> Shape:
 
 
 def dilations(p: Fields, axes: int) -> Shape:
-    """One dilation an axis."""
+    """One dilation an axis; TSN's fork has dilation_h and dilation_w as well."""
+    if "dilation_h" in p or "dilation_w" in p:
+        if axes != 2 or p.dilation or not ("dilation_h" in p and "dilation_w" in p):
+            raise LayerError("dilation_h and dilation_w must be set together, without dilation, for 2 spatial axes")
+        return p.dilation_h, p.dilation_w
     given = p.dilation
     if len(given) not in (0, 1, axes):
         raise LayerError(f"dilation has {len(given)} values for {axes} spatial axes")

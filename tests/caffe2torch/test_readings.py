@@ -241,8 +241,8 @@ def told(*ways: tuple[str, int]) -> Layer:
 
 
 def test_ambiguity_names_the_readings() -> None:
-    assert read(Told, told(("segnet", 2), ("inisis", 2)), [(1,)]) == (Told(2), ("segnet",))
-    assert read(Told, told(("segnet", 9), ("inisis", 1)), [(1,)]) == (Told(1), ("inisis",))
+    assert read(Told, told(("segnet", 2), ("inisis", 2)), [(1,)])[:2] == (Told(2), ("segnet",))
+    assert read(Told, told(("segnet", 9), ("inisis", 1)), [(1,)])[:2] == (Told(1), ("inisis",))
     with pytest.raises(LayerError, match=r"as segnet it is Told\(2\); as inisis it is Told\(1\).*--fork segnet"):
         read(Told, told(("segnet", 2), ("inisis", 1)), [(1,)])
     with pytest.raises(LayerError, match=r"read as segnet: scale 9 is too large; read as inisis: scale 10 is too"):
