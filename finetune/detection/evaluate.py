@@ -19,8 +19,8 @@ from finetune.detection.matching import SIZES, Matches, Truth, average_precision
 
 LEAST = 0.01  # score of the boxes that average precision is taken over
 STRICT = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # overlaps of COCO's average precision
-DRAWS = 1000  # of the bootstrap
-WORK = 3e8  # boxes in all drawings together: fewer drawings for larger sets
+DRAWS = 2000  # of the bootstrap
+FEW = 300  # of the bootstrap of average precision, which takes its time
 Interval = tuple[float, float]
 
 
@@ -52,7 +52,7 @@ class Evaluation:
         truths = truths_of(self.pictures)
         found, false, faces = self.matches.counts(self.settings.confidence)
         without = np.array([len(picture.boxes) == 0 for picture in self.pictures])
-        weights = _drawings(len(self.pictures), len(self.matches.scores))
+        weights = np.random.default_rng(0).multinomial(len(without), np.full(len(without), 1 / len(without)), DRAWS)
         names = ("precision", "recall", "f1")
         totals = rates(found.sum(), false.sum(), faces.sum())
         drawn = rates(weights @ found, weights @ false, weights @ faces)
@@ -67,7 +67,7 @@ class Evaluation:
             "found": int(found.sum()),
             "false": int(false.sum()),
             **shares,
-            "average_precision": self._average_precision(truths, weights),
+            "average_precision": self._average_precision(truths, weights[:FEW]),
             "sizes": [self._of_size(truths, name, size) for name, size in SIZES.items()],
             "without_faces": {
                 "pictures": count,
@@ -78,7 +78,7 @@ class Evaluation:
 
     def _average_precision(self, truths: Sequence[Truth], weights: np.ndarray) -> dict[str, Any]:
         at = {iou: match_all(self.found, truths, iou) for iou in (0.4, *STRICT)}
-        of = {iou: (average_precision(m), [average_precision(m, w) for w in weights]) for iou, m in at.items()}
+        of = {iou: (average_precision(m), [average_precision(m, once) for once in weights]) for iou, m in at.items()}
         strict = float(np.mean([of[iou][0] for iou in STRICT]))
         return {
             "0.4": _figure(of[0.4][0], np.array(of[0.4][1])).to_json(),
@@ -135,12 +135,6 @@ def evaluate(
 
 def truths_of(pictures: Sequence[BoxedPicture]) -> list[Truth]:
     return [Truth(picture.boxes, picture.difficult) for picture in pictures]
-
-
-def _drawings(pictures: int, boxes: int, seed: int = 0) -> np.ndarray:
-    """How often each picture is drawn, in each drawing with replacement: (drawings, pictures)."""
-    draws = int(np.clip(WORK / (12 * max(1, boxes)), 100, DRAWS))
-    return np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), draws)
 
 
 def _figure(value: float, drawn: np.ndarray) -> Figure:

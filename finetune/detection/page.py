@@ -170,7 +170,7 @@ def _drawn(evaluation: Evaluation, one: Mistake) -> str:
     brush = ImageDraw.Draw(image)
     truth, found = evaluation.pictures[one.picture], evaluation.found[one.picture]
     told = found.boxes[found.scores >= evaluation.settings.confidence]
-    for boxes, colour, line in ((truth.boxes, TRUTH, 5), (told, FOUND, 3)):
+    for boxes, colour, line in ((one.box[None], "white", 9), (truth.boxes, TRUTH, 5), (told, FOUND, 3)):
         for corners in boxes:
             moved = (corners - np.array([left, top, left, top])) * factor
             brush.rectangle([float(edge) for edge in moved], outline=colour, width=line)

@@ -41,7 +41,7 @@ PAGE = """<!DOCTYPE html>
 <p><small>small: below 32² pixels, medium: to 96², large: above.</small></p>
 <h2>{missed_count}</h2>
 <p><small>The largest first. <span class="box" style="color: {truth}"></span> marked by hand,
-<span class="box" style="color: {found}"></span> found.</small></p>
+<span class="box" style="color: {found}"></span> found; with a white edge: the one that is meant.</small></p>
 {missed}
 <h2>{false_count}</h2>
 <p><small>The surest first.</small></p>
