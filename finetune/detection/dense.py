@@ -19,7 +19,7 @@ from PIL import Image
 
 from caffe2torch.errors import ModelError
 from finetune.detection.finder import Boxes, Settings
-from finetune.detection.windows import CONFIDENCE, IOU, WIDTH, WINDOWS, best_of, face_class, to_width
+from finetune.detection.windows import DEFAULTS, WINDOWS, best_of, face_class, to_width
 from finetune.runtime import INPUT, METADATA_KEY, OUTPUT, Opened, open_model, open_session
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Dense:
     face: int
     size: int  # of the classifier's pictures, pixels
     stride: int  # pixels between two windows of that size
-    settings: Settings = Settings(CONFIDENCE, IOU, WIDTH)
+    settings: Settings = DEFAULTS
 
     def find(self, picture: np.ndarray, settings: Settings) -> Boxes:
         """The faces in one picture, uint8 (H, W, 3) RGB: windows at least ``settings.confidence`` probable."""

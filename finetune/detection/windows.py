@@ -23,7 +23,8 @@ from finetune.runtime import Session, open_model
 
 WIDTH = 512
 WINDOWS = ((48, 16), (72, 24), (144, 48))  # size and stride in pixels of the picture at WIDTH
-CONFIDENCE, IOU = 0.5, 0.3
+DEFAULTS = Settings(confidence=0.5, iou=0.3, max_size=WIDTH)
+TALLEST = 3  # height to width
 BATCH = 64  # windows a call
 
 
@@ -33,7 +34,7 @@ class Windows:
 
     session: Session
     face: int  # the class that is a face
-    settings: Settings = Settings(CONFIDENCE, IOU, WIDTH)
+    settings: Settings = DEFAULTS
     batch: int = BATCH
 
     @property
@@ -46,8 +47,8 @@ class Windows:
         scaled, factor = to_width(picture, settings.max_size)
         boxes, scores = [], []
         for corners, windows in all_windows(scaled, self.session.info.size):
-            for start in range(0, len(windows), self.batch):
-                scores.append(self.session.probabilities(windows[start : start + self.batch])[:, self.face])
+            starts = range(0, len(windows), self.batch)
+            scores += [self.session.probabilities(windows[i : i + self.batch])[:, self.face] for i in starts]
             boxes.append(corners)
         return best_of(np.concatenate(boxes) / factor, np.concatenate(scores), picture.shape[:2], settings)
 
@@ -80,12 +81,12 @@ def face_class(session: Session) -> int:
 def to_width(picture: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """The picture scaled to ``width``, and by what x0, y0, x1, y1 were multiplied, float32 (4,).
 
-    It is made no lower than the largest window: a strip would hold none.
+    A strip is made no narrower than the largest window, it would hold none, and no higher than TALLEST times ``width``.
     """
     old_height, old_width = picture.shape[:2]
     largest = WINDOWS[-1][0]
-    height = max(largest, round(old_height * width / old_width))
-    width = max(largest, width)
+    factor = min(width / old_width, TALLEST * width / old_height)
+    height, width = (max(largest, round(length * factor)) for length in (old_height, old_width))
     scaled = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(scaled), np.array([width / old_width, height / old_height] * 2, np.float32)
 
@@ -96,7 +97,7 @@ def all_windows(picture: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[np
         rows = np.arange(0, picture.shape[0] - side + 1, stride)
         columns = np.arange(0, picture.shape[1] - side + 1, stride)
         y, x = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
-        view = np.lib.stride_tricks.sliding_window_view(picture, (side, side), axis=(0, 1))  # type: ignore[call-overload]
+        view = np.lib.stride_tricks.sliding_window_view(picture, (side, side), axis=(0, 1))
         windows = view[::stride, ::stride].reshape(-1, 3, side, side)
         yield np.stack([x, y, x + side, y + side], axis=1).astype(np.float32), resized(windows, size)
 
