@@ -9,41 +9,101 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from caffe2torch.errors import ModelError, OutputError
 from caffe2torch.files import put_folder, umask, write_whole
 from caffe2torch.terminal import note
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 FORMAT = "finetune-run 1"
 BEST, LAST = "best", "last"
+STATES = "resume-*/state.json"
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A module that says itself which tensors a checkpoint holds (finetune.models.top.Top)."""
+
+    def kept(self) -> dict[str, torch.Tensor]: ...
+
+    def load_kept(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
 
 
 @contextmanager
-def unfinished(run: Path, force: bool = False) -> Iterator[Path]:
+def unfinished(run: Path, force: bool = False, resume: bool = False) -> Iterator[Path]:
     """A folder beside ``run`` to train into, named RUN.partial-1 or the next free number; ``run`` at the end.
 
-    A run that is killed leaves that folder behind, which blocks nothing. After an exception it is removed, unless it
-    holds a checkpoint; that is kept and named. Raises OutputError if ``run`` exists; with ``force`` a run that is
-    there is replaced at the end, anything else is still an error.
+    A run that is killed leaves that folder behind, which blocks nothing; with ``resume`` it is given again, the latest
+    of several that holds a state to go on from (resume.py), as is a run that Ctrl-C ended. After an exception it is
+    removed, unless it holds a checkpoint; that is kept and named. Raises OutputError if ``run`` exists; with ``force``
+    a run that is there is replaced at the end, anything else is still an error.
     """
-    check_free(run, force)
-    run.parent.mkdir(parents=True, exist_ok=True)
-    if left := sorted(run.parent.glob(f"{run.name}.partial-*")):
-        note(f"{', '.join(map(str, left))}: of a run that is still going on or was killed; remove it if it was killed")
-    folder = _next_free(run)
+    folder = resumable(run) if resume else None
+    if folder is None:
+        check_free(run, force)
+        run.parent.mkdir(parents=True, exist_ok=True)
+        if left := partial_folders(run):
+            note(
+                f"{', '.join(map(str, left))}: of a run that is still going on or was killed; "
+                "if it was killed, --resume goes on with it, or remove it"
+            )
+        folder = _next_free(run)
+    with held(folder):
+        try:
+            yield folder
+            _put_in_place(folder, run, force)
+        except BaseException:
+            if (folder / f"{LAST}.json").exists():
+                note(f"{folder}: what was trained until then is kept here")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def resumable(run: Path) -> Path | None:
+    """The folder to go on with: of a killed run, or of one that Ctrl-C ended, which is renamed for it; None: neither.
+
+    Raises OutputError for a finished run, and for one that is still going on.
+    """
+    if os.path.lexists(run):
+        check_free(run, force=True)  # it is a run
+        if not any(run.glob(STATES)):
+            raise OutputError(f"{run}: is finished: there is nothing to resume; --force without --resume replaces it")
+        folder = _next_free(run)
+        os.rename(run, folder)
+        return folder
+    with_state = [folder for folder in partial_folders(run) if any(folder.glob(STATES))]
+    if not with_state:
+        note(f"{run}: nothing to resume is here: the run begins anew")
+        return None
+    return max(with_state, key=lambda folder: max(path.stat().st_mtime_ns for path in folder.glob(STATES)))
+
+
+def partial_folders(run: Path) -> list[Path]:
+    """What runs that are going on, or were killed, have left beside ``run``."""
+    return sorted(run.parent.glob(f"{run.name}.partial-*"))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Inside, no other process may go on with ``folder``: OutputError there. Nothing is held on Windows."""
     try:
-        yield folder
-        _put_in_place(folder, run, force)
-    except BaseException:
-        if (folder / f"{LAST}.json").exists():
-            note(f"{folder}: what was trained until then is kept here")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise OutputError(f"{folder}: this run is still going on") from error
+    finally:
+        os.close(handle)
 
 
 def check_free(run: Path, force: bool = False) -> None:
@@ -67,13 +127,14 @@ def save_head(folder: Path, head: nn.Module, metrics: Mapping[str, float], best:
     from safetensors.torch import save_file
 
     beside = folder / f"{LAST}.safetensors.tmp"
-    save_file({name: tensor.detach().contiguous() for name, tensor in head.state_dict().items()}, beside)
+    tensors = head.kept() if isinstance(head, Keeps) else head.state_dict()
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside)
     beside.chmod(0o666 & ~umask())  # safetensors keeps its files from others
     os.replace(beside, folder / f"{LAST}.safetensors")
     write_json(folder / f"{LAST}.json", metrics)
     if best:
         for name in (".safetensors", ".json"):
-            _copy(folder / f"{LAST}{name}", folder / f"{BEST}{name}")
+            second_name(folder / f"{LAST}{name}", folder / f"{BEST}{name}")
 
 
 def load_head(run: Path, head: nn.Module, checkpoint: str = BEST) -> dict[str, Any]:
@@ -83,7 +144,7 @@ def load_head(run: Path, head: nn.Module, checkpoint: str = BEST) -> dict[str, A
 
     path = run / f"{checkpoint}.safetensors"
     try:
-        head.load_state_dict(load_file(path))
+        (head.load_kept if isinstance(head, Keeps) else head.load_state_dict)(load_file(path))
         metrics: dict[str, Any] = json.loads((run / f"{checkpoint}.json").read_text(encoding="utf-8"))
         return metrics
     except OSError as error:
@@ -133,7 +194,7 @@ def _put_in_place(folder: Path, run: Path, force: bool) -> None:
     put_folder(folder, run)
 
 
-def _copy(source: Path, target: Path) -> None:
+def second_name(source: Path, target: Path) -> None:
     """``target`` as a second name of ``source``'s bytes, or a copy where the disk has no links.
 
     Checkpoints are only ever replaced by renaming, so the two names part at the next epoch.

@@ -12,55 +12,11 @@ from caffe2torch.terminal import Commands
 from finetune.onnx_cli import onnx_main
 from finetune.options import Options
 from finetune.recipes.command import TrainCommand
+from finetune.train_options import COUNT, DEFAULTS, FOLDER, device_options, train_options
 
 __all__ = ["main", "onnx_main"]
 
 RUN = Path("runs/finetune")
-DEFAULTS = Options()
-
-FOLDER = click.Path(path_type=Path)
-SHARE = click.FloatRange(0, 1, max_open=True)
-ABOVE_0 = click.FloatRange(0, min_open=True)
-COUNT = click.IntRange(1)
-
-
-class Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers above 0, separated by commas."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(int(part) for part in str(value).split(",") if part)
-        except ValueError:
-            numbers = (0,)
-        if any(number < 1 for number in numbers):
-            self.fail(f"{value!r} is not a list of whole numbers above 0, such as 10 or 10,15", param, ctx)
-        return numbers
-
-
-class Size(Numbers):
-    """H or H,W."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        numbers = super().convert(value, param, ctx)
-        if len(numbers) not in (1, 2):
-            self.fail(f"{value!r} is not a size: one number, or height,width", param, ctx)
-        return numbers if len(numbers) == 2 else numbers * 2
-
-
-def device_options(command: Any) -> Any:
-    """--device, --precision and --workers."""
-    device = click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="auto: a GPU where there is one."
-    )
-    precision = click.option("--precision", type=click.Choice(["32", "bf16", "16"]), default="32")
-    workers = click.option("--workers", type=click.IntRange(0), help="That decode pictures.  [default: by the cores]")
-    return device(precision(workers(command)))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -75,30 +31,8 @@ def main() -> None:
 @click.option("-o", "--output", "run", type=FOLDER, default=RUN, help="Folder of the run.")
 @click.option("--test", type=FOLDER, help="Folder of classes to test the best checkpoint on at the end.")
 @click.option("--force", is_flag=True, help="Replace the run that is there.")
-@click.option("--at", metavar="BLOB", help="Blob that the head is put on.  [default: the trunk's last map]")
-@click.option(
-    "--size", type=Size(), metavar="H[,W]", help="Of the pictures.  [default: the trunk's; Illustration2Vec: 160]"
-)
-@click.option("--epochs", type=COUNT, default=DEFAULTS.epochs)
-@click.option("--batch-size", type=click.IntRange(2), default=DEFAULTS.batch_size)
-@click.option("--lr", "learning_rate", type=ABOVE_0, default=DEFAULTS.learning_rate, help="Learning rate.")
-@click.option(
-    "--lr-step",
-    type=Numbers(),
-    metavar="EPOCH,...",
-    default=DEFAULTS.lr_step,
-    show_default="10",
-    help="After these epochs the rate is multiplied by --lr-gamma.",
-)
-@click.option("--lr-gamma", type=ABOVE_0, default=DEFAULTS.lr_gamma)
-@click.option("--momentum", type=SHARE, default=DEFAULTS.momentum)
-@click.option("--weight-decay", type=click.FloatRange(0), default=DEFAULTS.weight_decay)
-@click.option("--hidden", type=COUNT, default=DEFAULTS.hidden, help="Units of fc7.")
-@click.option("--dropout", type=SHARE, default=DEFAULTS.dropout, help="Between fc7 and fc8.")
-@click.option("--mirror/--no-mirror", default=DEFAULTS.mirror, help="Turn training pictures left to right at random.")
-@click.option("--validation", type=SHARE, default=DEFAULTS.validation, help="Share of the pictures.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=DEFAULTS.seed)
-@device_options
+@train_options
+@click.option("--resume", is_flag=True, help="Go on with the run that was killed or interrupted.")
 def train(
     data: Path,
     trunk: Path,
@@ -106,20 +40,22 @@ def train(
     run: Path,
     test: Path | None,
     force: bool,
+    resume: bool,
     **options: Any,
 ) -> None:
     """Train a classifier on DATA, a folder of pictures per class.
 
-    The trunk stays as it is; a new head on it is trained. Pictures lie anywhere below their class's folder; a class
-    folder that holds a file named `ignore` is left out. The defaults are those of the Chainer tutorial on
-    animeface-character-dataset.
+    A new head on the trunk is trained, from features that the trunk gives once and that are kept. Pictures lie
+    anywhere below their class's folder; a class folder that holds a file named `ignore` is left out. The defaults are
+    those of the Chainer tutorial on animeface-character-dataset.
     """
     from caffe2torch.folder import open_trunk
     from finetune.checkpoint import check_free
     from finetune.train import train as train_run
 
-    check_free(run, force)  # before anything is read
-    trained = train_run(open_trunk(trunk, prototxt), data, run, Options(**options), test, force)
+    if not resume:
+        check_free(run, force)  # before anything is read
+    trained = train_run(open_trunk(trunk, prototxt), data, run, Options(**options), test, force, resume)
     best = trained.best
     if best.validation_accuracy is not None:
         click.echo(f"best: epoch {best.epoch}, validation accuracy {best.validation_accuracy:.4f}")

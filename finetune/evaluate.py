@@ -72,6 +72,7 @@ def score(
         counts[0] += torch.bincount(labels, minlength=classes)
         counts[1] += torch.bincount(labels[logits.argmax(1) == labels], minlength=classes)
         advance(len(labels))
+    counts, loss = fabric.all_reduce(counts, reduce_op="sum"), fabric.all_reduce(loss, reduce_op="sum")  # type: ignore[assignment]
     total, right = counts.tolist()
     return Scores(loss.item() / sum(total), total, right)
 

@@ -6,8 +6,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,73 +17,130 @@ from torch import nn
 
 from caffe2torch.errors import ModelError
 from caffe2torch.terminal import note
-from finetune.checkpoint import save_head
-from finetune.data.batches import Batch, Reader, batches, plan_batches
+from finetune.checkpoint import LAST, load_head, save_head
+from finetune.data.batches import Batch, Reader, plan_batches
 from finetune.data.folders import LabelledPictures
 from finetune.data.sets import Sets
 from finetune.evaluate import score
-from finetune.models.head import TutorialHead
+from finetune.inputs import Inputs, Pictures, Plan
+from finetune.models.head import NearestMeanHead
+from finetune.optimization import class_weights, epoch_seed, grouped, set_rate, summed_loss
 from finetune.options import Options
+from finetune.resume import load_state, save_state, states
 from finetune.table import Epoch, append_csv, print_epoch, print_header, progress
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-@dataclass(frozen=True)
+@dataclass
 class Parts:
     """What the loop works with; ``head`` is the part of ``classifier`` that ``optimizer`` trains."""
 
     fabric: Fabric
-    classifier: nn.Module  # a Classifier, set up by fabric
-    head: TutorialHead
+    classifier: Any  # a module that takes what ``inputs`` gives, set up by fabric
+    head: nn.Module
     optimizer: Any
     reader: Reader
     sets: Sets
     options: Options
+    inputs: Inputs | None = None  # None: pictures
 
-    def in_order(self, pictures: LabelledPictures) -> Iterator[Batch]:
+    def __post_init__(self) -> None:
+        if self.inputs is None:
+            self.inputs = Pictures(self.reader, self.options.mirror, self.options.augment)
+        self.inputs.part = (self.fabric.global_rank, self.fabric.world_size)
+
+    @property
+    def source(self) -> Inputs:
+        """Where batches come from."""
+        assert self.inputs is not None
+        return self.inputs
+
+    @property
+    def scaler(self) -> Any:
+        """What keeps gradients in the range of half precision, where that is used."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+    def in_order(self, pictures: LabelledPictures, random: torch.Generator | None = None) -> Iterator[Batch]:
         """The pictures in batches, as they come."""
-        return batches(self.reader, pictures, plan_batches(len(pictures), self.options.batch_size))
+        plan = plan_batches(len(pictures), self.options.batch_size, least=self.fabric.world_size)
+        return self.source.batches(pictures, plan, random)
 
 
-def run_epochs(folder: Path, parts: Parts) -> tuple[list[Epoch], Epoch, bool]:
-    """All epochs, with a line and a checkpoint each: the lines, the best one, and whether Ctrl-C came."""
-    options, sets = parts.options, parts.sets
-    random = torch.Generator().manual_seed(options.seed)
-    lines: list[Epoch] = []
-    best: Epoch | None = None
+def run_epochs(
+    folder: Path, parts: Parts, watch: Callable[[Epoch], None] = lambda line: None
+) -> tuple[list[Epoch], Epoch, bool]:
+    """All epochs with a line and a checkpoint each: the lines, the best one, and whether Ctrl-C came.
+
+    Where ``folder`` holds a state to go on from (resume.py), what is done is not done again. ``watch`` sees every line.
+    """
+    options, first = parts.options, parts.fabric.is_global_zero
     print_header()
+    lines, best = _resumed(folder, parts)
+    epochs = options.epochs if any(parameter.requires_grad for parameter in parts.head.parameters()) else 1
+    saved = time.monotonic()
+    interrupted = False
     try:
-        for number in range(1, options.epochs + 1):
-            title = f"epoch {number} of {options.epochs}"
-            with progress(title, len(sets.train) + len(sets.validation)) as advance:
-                line = _epoch(number, parts, random, advance)
+        for number in range(len(lines) + 1, epochs + 1):
+            if best is not None and options.early_stop and number - best.epoch > options.early_stop:
+                note(f"stopped: no better epoch in {options.early_stop}")
+                break
+            title = f"epoch {number} of {epochs}"
+            with progress(title, len(parts.sets.train) + len(parts.sets.validation)) as advance:
+                line = _epoch(number, parts, advance)
             is_best = best is None or _better(line, best)
             with interrupts_wait():
-                save_head(folder, parts.head, asdict(line), is_best)
-                append_csv(folder / "metrics.csv", line)
                 lines.append(line)
                 best = line if is_best or best is None else best
+                if first:
+                    save_head(folder, parts.head, asdict(line), is_best)
+                    append_csv(folder / "metrics.csv", line)
                 print_epoch(line, is_best)
+                watch(line)
+                if first and number < epochs and time.monotonic() - saved >= options.checkpoint_every:
+                    save_state(folder, parts.optimizer, lines, best, parts.scaler)
+                    saved = time.monotonic()
     except KeyboardInterrupt:
         if best is None:
             raise
         parts.reader.close()  # its workers may have been cut off in the middle of a batch
         note(f"interrupted in epoch {len(lines) + 1}: the {len(lines)} before it are kept")
+        interrupted = len(lines) < epochs
     assert best is not None
-    return lines, best, len(lines) < options.epochs
+    return lines, best, interrupted
 
 
-def _epoch(number: int, parts: Parts, random: torch.Generator, advance: Callable[[int], None]) -> Epoch:
+def _resumed(folder: Path, parts: Parts) -> tuple[list[Epoch], Epoch | None]:
+    """The lines there are and the best of them, weights and optimizer as they were then; none in a new run."""
+    if not states(folder):
+        return [], None
+    first = parts.fabric.is_global_zero
+    lines, best = load_state(folder, parts.optimizer, parts.scaler, put_back=first)
+    parts.fabric.barrier()
+    load_head(folder, parts.head, LAST)
+    if first:
+        (folder / "metrics.csv").unlink(missing_ok=True)
+    for line in lines:
+        if first:
+            append_csv(folder / "metrics.csv", line)
+        print_epoch(line, line is best)
+    note(f"resumed after epoch {len(lines)}")
+    return lines, best
+
+
+def _epoch(number: int, parts: Parts, advance: Callable[[int], None]) -> Epoch:
     start = time.perf_counter()
     sets, options = parts.sets, parts.options
     rate = options.rate(number)
-    for group in parts.optimizer.param_groups:
-        group["lr"] = rate
-    source = batches(parts.reader, sets.train, plan_batches(len(sets.train), options.batch_size, random))
-    mirroring = random if options.mirror else None
-    loss, accuracy = train_epoch(parts.fabric, parts.classifier, parts.optimizer, source, mirroring, advance)
+    set_rate(parts.optimizer, rate)
+    torch.manual_seed(epoch_seed(options.seed, number, "dropout", parts.fabric.global_rank))
+    random = torch.Generator().manual_seed(epoch_seed(options.seed, number, "order"))
+    world = parts.fabric.world_size
+    plan = plan_batches(len(sets.train), options.batch_size, random, least=2 * world)
+    if isinstance(nearest := getattr(parts.head, "head", None), NearestMeanHead):
+        _fit_means(parts, nearest, plan)
+    loss, accuracy = train_epoch(parts, plan, random, advance)
     if not math.isfinite(loss):
         raise ModelError(
             f"epoch {number}: the loss is {loss}: lower --lr (it is {rate:g}), "
@@ -92,7 +149,8 @@ def _epoch(number: int, parts: Parts, random: torch.Generator, advance: Callable
     trained = time.perf_counter()
     scores = None
     if len(sets.validation):
-        source = parts.in_order(sets.validation)
+        turned = torch.Generator().manual_seed(epoch_seed(options.seed, number, "validation"))
+        source = parts.in_order(sets.validation, turned if options.mirrors_validation else None)
         scores = score(parts.fabric, parts.classifier, source, len(sets.train.classes), advance)
     return Epoch(
         epoch=number,
@@ -107,41 +165,51 @@ def _epoch(number: int, parts: Parts, random: torch.Generator, advance: Callable
 
 
 def train_epoch(
-    fabric: Fabric,
-    classifier: nn.Module,
-    optimizer: Any,
-    source: Iterable[Batch],
-    random: torch.Generator | None,
-    advance: Callable[[int], None] = lambda done: None,
+    parts: Parts, plan: Plan, random: torch.Generator, advance: Callable[[int], None] = lambda done: None
 ) -> tuple[float, float]:
-    """One pass over ``source``: mean loss and accuracy as they were in training, dropout and all.
+    """One pass over the batches of ``plan``: mean loss and accuracy as they were in training, dropout and all.
 
-    Pictures are mirrored at random where ``random`` is given.
+    ``random`` decides what is mirrored and otherwise changed. A step takes options.accumulate batches.
     """
-    classifier.train()
+    fabric, options = parts.fabric, parts.options
+    parts.classifier.train()
+    weights = class_weights(parts.sets.train).to(fabric.device) if options.class_weights else None
+    learning = any(parameter.requires_grad for parameter in parts.head.parameters())
     count = 0
     sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)  # of losses, of right answers
-    for batch in source:
-        pictures, labels = fabric.to_device(batch)
-        if random is not None:
-            pictures = mirrored(pictures, random)
-        logits = classifier(pictures)
-        loss = nn.functional.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        optimizer.step()
+    given = parts.source.batches(parts.sets.train, plan, random)
+    for (total, more), indices, batch in zip(grouped(plan, options.accumulate), plan, given, strict=True):
+        inputs, labels = fabric.to_device(batch)
+        # With several processes gradients are averaged over them, and only with the last batch of a step.
+        waiting = fabric.no_backward_sync(parts.classifier) if more and fabric.world_size > 1 else nullcontext()
+        with waiting:
+            logits = parts.classifier(inputs)
+            loss = summed_loss(logits, labels, options.label_smoothing, weights)
+            if learning:
+                fabric.backward(loss * (fabric.world_size / total))
+        if learning and not more:
+            parts.optimizer.step()
+            parts.optimizer.zero_grad()
         right = (logits.detach().argmax(1) == labels).sum()
-        sums += torch.stack([loss.detach() * len(labels), right]).double()
-        count += len(labels)
-        advance(len(labels))
+        sums += torch.stack([loss.detach(), right]).double()
+        count += len(indices)
+        advance(len(indices))
+    sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
     total_loss, total_right = sums.tolist()
     return total_loss / count, total_right / count
 
 
-def mirrored(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Pictures [N, H, W, 3], each turned left to right with probability a half."""
-    turned = (torch.rand(len(pictures), generator=random) < 0.5).to(pictures.device)
-    return torch.where(turned[:, None, None, None], pictures.flip(2), pictures)
+def _fit_means(parts: Parts, head: NearestMeanHead, plan: Plan) -> None:
+    """Give nearest-mean its means: of all training pictures."""
+    top = parts.head
+    sums = torch.zeros(head.classes, head.features[0] + 1, device=parts.fabric.device)  # the last: how many
+    with torch.no_grad():
+        top.eval()
+        for inputs, labels in map(parts.fabric.to_device, parts.source.batches(parts.sets.train, plan)):
+            means = top.maps(inputs).float().mean((2, 3))  # type: ignore[operator]
+            sums.index_add_(0, labels, nn.functional.pad(means, (0, 1), value=1.0))
+    sums = parts.fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+    head.fit(sums[:, :-1], sums[:, -1])
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from caffe2torch.terminal import console, is_terminal
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -66,15 +68,25 @@ def append_csv(path: Path, line: Epoch) -> None:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr that goes away when done, if that is a terminal; gives the function that moves it on."""
-    if not sys.stderr.isatty():
+    """A bar on stderr that goes away when done, if that is a terminal; gives the function that moves it on.
+
+    It shows how many a second are done, and the time that is left.
+    """
+    if not is_terminal(sys.stderr):
         yield lambda done: None
         return
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
 
-    from caffe2torch.terminal import console
+    class Speed(ProgressColumn):
+        """Done a second."""
 
-    with Progress(console=console(stderr=True), transient=True) as bar:
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:,.{0 if task.speed >= 10 else 1}f}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeLeft(compact=True))
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda done: bar.advance(task, done)
 

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-import platform
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+import importlib.util
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from caffe2torch import folder as converted_folder
+from caffe2torch.errors import CaffeError, DataError, DeviceError
 from caffe2torch.folder import Converted
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.terminal import note
-from finetune.checkpoint import BEST, FORMAT, check_free, load_head, unfinished, write_json
+from finetune.checkpoint import check_free, read_config, unfinished, write_json
+from finetune.cuts import find_cut
 from finetune.data.batches import Reader, default_workers
-from finetune.data.sets import read_sets
+from finetune.data.sets import Sets, read_sets
+from finetune.data.source import Source
 from finetune.devices import describe, open_device
-from finetune.evaluate import Scores, predict_samples, score
+from finetune.evaluate import Scores
+from finetune.feeding import feed
 from finetune.loop import Parts, run_epochs
-from finetune.models.classifier import Classifier
-from finetune.models.head import TutorialHead, parameters
-from finetune.models.trunk import FrozenTrunk, cut_trunk, map_size, with_mean
-from finetune.options import Options
-from finetune.plots import plot_curves, plot_samples
-from finetune.table import Epoch, progress
+from finetune.models.head import Head, make_head, parameters
+from finetune.models.pieces import parted
+from finetune.models.top import Top
+from finetune.models.trunk import cut_trunk, map_size
+from finetune.optimization import sgd
+from finetune.options import AUTO, Options
+from finetune.predictions import finish
+from finetune.protocols import preprocessing_of
+from finetune.resume import PREFIX, check_same, states
+from finetune.run_config import VERSIONS, config_of, digests_of, hash_of_data, hash_of_trunk
+from finetune.table import Epoch
+from finetune.tensorboard import watching
 
-VERSIONS = ("torch", "lightning", "numpy", "pillow", "safetensors")
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["VERSIONS", "Trained", "train"]
 
 
 @dataclass(frozen=True)
@@ -39,116 +54,155 @@ class Trained:
     best: Epoch
     test: Scores | None
     interrupted: bool
+    passes: int  # pictures and mirror images that went through the trunk
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures of a run, hashes of their bytes, and how they are prepared for the trunk."""
+
+    sets: Sets
+    digests: dict[Source, bytes]
+    preprocessing: Preprocessing
 
 
 def train(
-    converted: Converted, data: Path, run: Path, options: Options, test: Path | None = None, force: bool = False
+    converted: Converted,
+    data: Path,
+    run: Path,
+    options: Options,
+    test: Path | None = None,
+    force: bool = False,
+    resume: bool = False,
 ) -> Trained:
     """Train a head on a converted net's map for the folders of classes under ``data``; everything goes to ``run``.
 
     The same options and seed on the same CPU give the same run. Ctrl-C after an epoch or more ends the run there and
-    keeps it (``Trained.interrupted``); earlier it leaves nothing. With ``test`` the best checkpoint is scored on that
-    folder at the end (test.json).
+    keeps it (``Trained.interrupted``); earlier it leaves nothing. ``resume`` goes on with such a run, or with one that
+    was killed. With ``test`` the best checkpoint is scored on that folder at the end (test.json).
     Raises OutputError where ``run`` exists (``force`` replaces a run), DeviceError, NetError, DataError, and
-    ModelError when the loss is no longer finite.
+    ModelError when the loss is no longer finite, or when another run is to be resumed.
     """
-    check_free(run, force)
-    fabric = open_device(options.device, options.precision)
+    if not resume:
+        check_free(run, force)
+    _check(options)
+    fabric = open_device(options.device, options.precision, options.devices, options.nodes)
     note(f"device: {describe(fabric)}; precision {options.precision}")
-    trunk, at = cut_trunk(converted, options.at, options.size)
-    (height, width), features = trunk.graph.inputs[0].shape[2:], map_size(trunk.graph.shape_of(at))
-    note(f"trunk: {converted.path}, cut at {at}: {height}x{width} pictures, map {_times(features)}")
+    auto = options.at == AUTO
+    trunk, at = cut_trunk(converted, None if auto else options.at, options.size)
+    height, width = trunk.graph.inputs[0].shape[2:]
     size = (height, width)
     workers = default_workers(size, options.batch_size) if options.workers is None else options.workers
-    options = replace(options, at=at, size=size, workers=workers)
+    options = replace(options, size=size, workers=workers)
     with Reader(size, workers, pin_memory=fabric.device.type == "cuda") as reader:
-        sets = read_sets(data, test, options.validation, options.seed, reader)
-        preprocessing = with_mean(trunk.preprocessing, sets.mean)
-        _tell_mean(preprocessing, known=trunk.preprocessing.mean is not None)
-        torch.manual_seed(options.seed)
-        head = TutorialHead(features, len(sets.train.classes), options.hidden, options.dropout)
-        _tell_head(head, features)
-        classifier = Classifier(FrozenTrunk(trunk.module(), preprocessing), head)
-        on_device, optimizer = fabric.setup(classifier, _sgd(head, options))
-        parts = Parts(fabric, on_device, head, optimizer, reader, sets, options)
-        with unfinished(run, force) as folder:
-            write_json(folder / "config.json", _config(converted, features, preprocessing, parts))
-            write_json(folder / "split.json", {"seed": options.seed, **sets.to_json()})
-            converted_folder.save(trunk, folder / "trunk")
-            lines, best, interrupted = run_epochs(folder, parts)
-            scores = _finish(folder, parts, lines, best)
-    return Trained(run, lines, best, scores, interrupted)
+        careful = options.protocol == "careful"
+        sets = read_sets(data, test, options.validation, options.seed, reader, careful)
+        preprocessing, about = preprocessing_of(options.protocol, trunk.preprocessing, sets)
+        known = Data(sets, digests_of(sets), preprocessing)
+        with _folder(fabric, run, force, resume) as folder:
+            _tell_mean(preprocessing, about)
+            if auto:
+                at = find_cut(converted, sets.train, known.digests, preprocessing, reader, fabric, options, folder)
+                trunk, _ = cut_trunk(converted, at, size)
+            note(f"trunk: {converted.path}, cut at {at}: {height}x{width} pictures, map {_times(_map(trunk, at))}")
+            return _train(fabric, trunk, replace(options, at=at), known, reader, run, folder)
 
 
-def _sgd(head: TutorialHead, options: Options) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        head.parameters(), options.learning_rate, options.momentum, weight_decay=options.weight_decay, fused=True
-    )
+def _train(
+    fabric: Fabric, trunk: Converted, options: Options, data: Data, reader: Reader, run: Path, folder: Path
+) -> Trained:
+    """The run itself, once it is known what is trained on what; ``folder`` becomes ``run``."""
+    sets, at = data.sets, str(options.at)
+    torch.manual_seed(options.seed)
+    head = make_head(options.head, _map(trunk, at), len(sets.train.classes), options.hidden, options.dropout)
+    frozen, live, trained = parted(trunk, options.unfreeze)
+    top = Top(None if live is None else live.module(), head, trained, options.batch_norm)
+    _tell_head(top, options)
+    on_device, optimizer = fabric.setup(top, sgd(top, options))
+    inputs = feed(frozen, data.preprocessing, sets, data.digests, reader, fabric, options)
+    parts = Parts(fabric, on_device, top, optimizer, reader, sets, options, inputs)
+    config = config_of(trunk, hash_of_trunk(trunk), hash_of_data(sets, data.digests), data.preprocessing, head, parts)
+    if states(folder):
+        check_same(folder, read_config(folder), config)
+    if fabric.is_global_zero and not states(folder):
+        write_json(folder / "config.json", config)
+        write_json(folder / "split.json", {"seed": options.seed, **sets.to_json()})
+        shutil.rmtree(folder / "trunk", ignore_errors=True)
+        converted_folder.save(trunk, folder / "trunk")
+    with watching(folder, options.tensorboard and fabric.is_global_zero) as watch:
+        lines, best, interrupted = run_epochs(folder, parts, watch)
+    scores = None
+    if fabric.is_global_zero:
+        scores = finish(folder, parts, lines, best)
+        write_json(folder / "config.json", {**config, "trunk_passes": inputs.passes})
+        _report(folder)
+        if not interrupted:
+            for state in folder.glob(f"{PREFIX}*"):
+                shutil.rmtree(state, ignore_errors=True)
+    return Trained(run, lines, best, scores, interrupted, inputs.passes)
 
 
-def _finish(folder: Path, parts: Parts, lines: list[Epoch], best: Epoch) -> Scores | None:
-    """Draw the curves; draw samples of and test the best checkpoint."""
-    plot_curves(folder, lines, best)
-    load_head(folder, parts.head, BEST)
-    sets = parts.sets
-    shown = sets.validation if len(sets.validation) else sets.test or sets.train
-    samples = predict_samples(parts.fabric, parts.classifier, shown, parts.reader.size, parts.options.seed)
-    plot_samples(folder / "samples.png", samples)
-    if sets.test is None:
-        return None
-    with progress("testing", len(sets.test)) as advance:
-        scores = score(parts.fabric, parts.classifier, parts.in_order(sets.test), len(sets.test.classes), advance)
-    about = {"data": str(sets.test.root), "checkpoint": BEST, "epoch": best.epoch}
-    write_json(folder / "test.json", {**about, **scores.to_json(sets.test.classes)})
-    return scores
+def _check(options: Options) -> None:
+    """Raise CaffeError for options that do not go together, before anything is read."""
+    if options.early_stop and not options.validation:
+        raise DataError("--early-stop needs pictures to validate on: --validation above 0")
+    if options.head == "nearest-mean" and (options.unfreeze or options.devices * options.nodes > 1):
+        raise DataError("--head nearest-mean learns nothing: neither --unfreeze nor several devices go with it")
+    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise DeviceError("--tensorboard: the package tensorboard is not installed; `pip install tensorboard` adds it")
 
 
-def _config(
-    converted: Converted, features: tuple[int, int, int], preprocessing: Preprocessing, parts: Parts
-) -> dict[str, Any]:
-    """config.json: all that the run's other files do not say, and what export needs."""
-    options, classes = parts.options, parts.sets.train.classes
-    return {
-        "format": FORMAT,
-        "recipe": "tutorial",
-        "classes": list(classes),
-        "size": list(parts.reader.size),
-        "at": options.at,
-        "preprocessing": preprocessing.to_json(),
-        "head": {
-            "name": "tutorial",
-            "features": list(features),
-            "pool": list(parts.head.pool) if parts.head.pool else None,
-            "hidden": options.hidden,
-            "dropout": options.dropout,
-            "classes": len(classes),
-        },
-        "options": asdict(options),
-        "device": describe(parts.fabric),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "trunk": {"path": str(converted.path), "name": converted.config.get("name")},
-    }
+@contextmanager
+def _folder(fabric: Fabric, run: Path, force: bool, resume: bool) -> Iterator[Path]:
+    """The folder to train into (``unfinished``), the same in all processes; the first one makes it."""
+    if not fabric.is_global_zero:
+        yield Path(fabric.broadcast(""))
+        return
+    with unfinished(run, force, resume) as folder:
+        fabric.broadcast(str(folder))
+        yield folder
 
 
-def _tell_mean(preprocessing: Preprocessing, known: bool) -> None:
+def _report(folder: Path) -> None:
+    """Write report.html, if that can be done."""
+    if importlib.util.find_spec("finetune.report") is None:
+        return
+    write_report = importlib.import_module("finetune.report").write_report
+    try:
+        write_report(folder)
+    except CaffeError as error:
+        note(f"no report.html: {error}")
+
+
+def _map(trunk: Converted, at: str) -> tuple[int, int, int]:
+    return map_size(trunk.graph.shape_of(at))
+
+
+def _tell_mean(preprocessing: Preprocessing, source: str) -> None:
     assert preprocessing.mean is not None
     values = ", ".join(f"{value:.2f}" for value in preprocessing.mean)
-    source = "of the trunk" if known else "of the training pictures (the trunk's is not known)"
     note(f"mean pixel: {values} {preprocessing.channel_order}, {source}; scale {preprocessing.scale:g}")
 
 
-def _tell_head(head: TutorialHead, features: tuple[int, int, int]) -> None:
-    pooled = f", pooled to {_times(head.pool)}" if head.pool else ""
+def _tell_head(top: Top, options: Options) -> None:
+    head = top.head
+    assert isinstance(head, Head)
+    said = head.describe()
+    pooled = f", pooled to {_times(said['pool'])}" if said.get("pool") else ""
+    inner = f", fc7 {said['hidden']}, fc8 {head.classes}" if "hidden" in said else f", {head.name}"
     count = parameters(head)
-    note(
-        f"head: map {_times(features)}{pooled}, fc7 {head.fc7.out_features}, fc8 {head.fc8.out_features}: "
-        f"{count:,} parameters, {_size(4 * count)}"
-    )
+    note(f"head: map {_times(head.features)}{pooled}{inner}: {count:,} parameters, {_size(4 * count)}")
+    if options.unfreeze:
+        statistics = "follows the batches" if options.batch_norm else "keeps its statistics"
+        note(
+            f"trunk: {len(top.trained)} layers behind {options.unfreeze} are trained too, {parameters(top) - count:,} "
+            f"parameters; their batch normalisation {statistics}"
+        )
 
 
 def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB" if count >= 1e3 else f"{count} bytes"
 
 
-def _times(numbers: tuple[int, ...]) -> str:
+def _times(numbers: Sequence[int]) -> str:
     return "x".join(map(str, numbers))

@@ -45,6 +45,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for later runs is kept in a folder of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def seeds() -> None:
     """Every test starts from the same random state; one that uses torch seeds that itself."""
     random.seed(0)

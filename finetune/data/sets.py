@@ -43,7 +43,8 @@ def read_sets(
 ) -> Sets:
     """Find, look at and split the pictures under ``data``, and find those under ``test``; says what it leaves out.
 
-    Not ``careful``: split as the tutorial does (random_split). Raises DataError: no classes, a class with fewer than 2 readable pictures, test folders that are no class.
+    Not ``careful``: split as the tutorial does (random_split). Raises DataError: no classes, a class with fewer than 2
+    readable pictures, test folders that are no class.
     """
     pictures, remarks = read_folders(data)
     check_trainable(pictures)

@@ -1,4 +1,4 @@
-"""The frozen half of the network: pictures in, the trunk's map out."""
+"""The frozen part of the network: pictures in, features out; and where a trunk is cut."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 class FrozenTrunk(nn.Module):
     """A converted net, its preprocessing in front, in eval mode for good: nothing in it is trained.
 
-    uint8 pictures [N, H, W, 3] RGB -> map float32 [N, C, h, w] without gradient. ``train()`` turns on the trunk's
-    dropout layers and nothing else: its batch statistics stay those of the file, while dropout between trunk and
-    head is part of the training recipe.
+    uint8 pictures [N, H, W, 3] RGB -> features float32 [N, …] without gradient. Layers that live in training
+    (dropout, or the ones that are trained) are no part of it: see pieces.py.
     """
 
     mean: torch.Tensor
@@ -37,16 +36,12 @@ class FrozenTrunk(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> FrozenTrunk:
-        super().train(False)
-        for part in self.module.modules():
-            if isinstance(part, nn.modules.dropout._DropoutNd):
-                part.train(mode)
-        return self
+        return super().train(False)
 
     @torch.no_grad()
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        maps: torch.Tensor = self.module(self.network_input(pictures))
-        return maps if maps.dim() == 4 else maps.flatten(1)[:, :, None, None]
+        features: torch.Tensor = self.module(self.network_input(pictures))
+        return features
 
     def network_input(self, pictures: torch.Tensor) -> torch.Tensor:
         """(pixel[channel order] − mean) · scale, float32 [N, C, H, W], stored channels last."""

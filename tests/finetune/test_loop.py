@@ -7,24 +7,14 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 
-from finetune.loop import _better, interrupts_wait, mirrored
+from finetune.loop import _better, interrupts_wait
 from finetune.options import Options
 from finetune.table import Epoch, append_csv, print_epoch, print_header
 
 
 def epoch(number: int, accuracy: float | None, loss: float | None) -> Epoch:
     return Epoch(number, 0.25, 0.75, loss, accuracy, 0.01, 123.4, 5.6)
-
-
-def test_mirrored_turns_about_half_left_to_right() -> None:
-    pictures = torch.arange(200 * 2 * 3 * 3, dtype=torch.int64).to(torch.uint8).reshape(200, 2, 3, 3)
-    turned = mirrored(pictures, torch.Generator().manual_seed(0))
-    flags = [bool((turned[i] == pictures[i].flip(1)).all()) for i in range(200)]
-    same = [bool((turned[i] == pictures[i]).all()) for i in range(200)]
-    assert all(flag != kept for flag, kept in zip(flags, same, strict=True))
-    assert 70 < sum(flags) < 130
 
 
 def test_ctrl_c_waits_for_what_is_being_written() -> None:
@@ -49,6 +39,8 @@ def test_the_rate_drops_after_the_step() -> None:
     )
     stepped = Options(learning_rate=1.0, lr_step=(2, 4), lr_gamma=0.5)
     assert [stepped.rate(number) for number in range(1, 7)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    cosine = Options(learning_rate=1.0, schedule="cosine", epochs=4)
+    assert [cosine.rate(number) for number in range(1, 5)] == pytest.approx([1, 0.853553, 0.5, 0.146447], rel=1e-5)
 
 
 def test_the_best_is_more_accurate_then_of_less_loss_then_the_earlier() -> None:

@@ -41,6 +41,7 @@ def test_what_a_run_holds(tiny_trunk: Converted, painted: Path, tmp_path: Path) 
     trained = train(tiny_trunk, painted, run, QUICK, test=painted)
     assert {path.name for path in run.iterdir()} == {
         *("config.json", "split.json", "metrics.csv", "test.json", "loss.png", "accuracy.png", "samples.png", "trunk"),
+        *("predictions-validation.csv", "predictions-test.csv", "calibration.json"),
         *("best.json", "best.safetensors", "last.json", "last.safetensors"),
     }
     config = json.loads((run / "config.json").read_text())
@@ -83,7 +84,7 @@ def test_what_a_run_holds(tiny_trunk: Converted, painted: Path, tmp_path: Path) 
 
 def test_the_best_checkpoint_scores_what_was_measured(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    trained = train(tiny_trunk, painted, run, QUICK, test=painted)
+    trained = train(tiny_trunk, painted, run, replace(QUICK, features="full"), test=painted)
     scores = evaluate_run(run, painted, device="cpu", workers=0)
     assert trained.test is not None
     assert scores["accuracy"] == trained.test.accuracy

@@ -32,8 +32,6 @@ def test_size_and_blob_are_options(tiny_trunk: Converted) -> None:
     assert cut.graph.shape_of(blob) == (1, 6, 1, 1)
     vector, blob = cut_trunk(tiny_trunk, "fc", None)
     assert map_size(vector.graph.shape_of(blob)) == (5, 1, 1)
-    trunk = FrozenTrunk(vector.module(), Preprocessing(mean=(0.0, 0.0, 0.0)))
-    assert trunk(PICTURES).shape == (2, 5, 1, 1)
 
 
 def test_illustration2vec_is_trained_at_160(golden: Path) -> None:
@@ -78,19 +76,16 @@ def test_equals_the_converted_module(tiny_trunk: Converted) -> None:
     torch.testing.assert_close(trunk(PICTURES), cut.module()(torch.from_numpy(planes.astype(np.float32))))
 
 
-def test_only_dropout_lives_in_training() -> None:
+def test_it_stays_as_it_is_in_training() -> None:
     inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
     trunk = FrozenTrunk(inner, Preprocessing(mean=(0.0, 0.0, 0.0)))
     statistics = inner[1].running_mean.clone()
-    assert torch.equal(trunk(PICTURES), trunk(PICTURES))
+    before = trunk(PICTURES)
     nn.Sequential(trunk).train()
-    dropped = trunk(PICTURES)
-    assert 0.4 < (dropped == 0).float().mean() < 0.6
-    assert not dropped.requires_grad
+    assert torch.equal(trunk(PICTURES), before)
+    assert not before.requires_grad
     assert torch.equal(inner[1].running_mean, statistics)
     assert not any(parameter.requires_grad for parameter in trunk.parameters())
-    trunk.eval()
-    assert torch.equal(trunk(PICTURES), trunk(PICTURES))
 
 
 def test_the_datas_mean_is_used_only_where_the_trunk_knows_none() -> None:
