@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from collections.abc import Iterable, KeysView
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from caffe2torch.errors import CaffeError
 
 Bound = dict[str, str]  # a name that an import binds -> the import
 _OURS = {"torch", "nn", "F", "Tensor"}  # every printed source has these if it needs them
+_TOP = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
 _NOT_PRINTED = ("__future__", "caffe2torch.modules")
-_sources: dict[str, str] = {}
-_imports: dict[str, Bound] = {}  # by a class or function, what its file imports
-_origins: dict[str, str] = {}  # by a class or function, where it stands
-_files: list[Path] = []
+_places: dict[str, Path] = {}  # of each class and function, its file
+_origins: dict[Path, str] = {}  # of each file, what to call it
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A file's classes and functions, as they stand in it, and what it imports."""
+
+    sources: dict[str, str]
+    imports: Bound
 
 
 def add(path: Path) -> None:
@@ -23,52 +34,64 @@ def add(path: Path) -> None:
     CaffeError if one of them has the name of one that is there.
     """
     known()  # ours come first
-    _add(path, str(path))
+    if path not in _origins:
+        _add(path, str(path), _parsed(path).sources)
 
 
-def known() -> dict[str, str]:
-    """All sources by name, in the order of their files."""
-    if not _files:
+def known() -> KeysView[str]:
+    """The names of all, in the order of their files. Ours are only looked through for names, not parsed."""
+    if not _origins:
         for path in sorted(Path(__file__).with_name("modules").glob("*.py")):
-            _add(path, f"caffe2torch/modules/{path.name}")
-    return _sources
+            _add(path, f"caffe2torch/modules/{path.name}", _TOP.findall(path.read_text(encoding="utf-8")))
+    return _places.keys()
 
 
-def _add(path: Path, origin: str) -> None:
-    if path in _files:
-        return
+def _add(path: Path, origin: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name in _places:
+            raise CaffeError(f"{origin}: the name {name} is taken by {_origins[_places[name]]}; give it another")
+    _origins[path] = origin
+    _places.update(dict.fromkeys(names, path))
+
+
+@cache
+def _parsed(path: Path) -> _Parsed:
     text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")
     tree = ast.parse(text)
-    bound = _bound(tree)
     found = {
-        node.name: ast.get_source_segment(text, node) or ""
+        node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno])  # get_source_segment splits the text each time
         for node in tree.body
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.decorator_list
     }
-    for name in found.keys() & _sources.keys():
-        raise CaffeError(f"{origin}: the name {name} is taken by {_origins[name]}; give it another")
-    _files.append(path)
-    _sources.update(found)
-    _origins.update(dict.fromkeys(found, origin))
-    _imports.update(dict.fromkeys(found, bound))
+    return _Parsed(found, _bound(tree))
 
 
-def used_by(text: str) -> tuple[list[str], list[str]]:
-    """The sources that a text uses, with what those use in turn, in the order of their files; and their imports."""
-    sources = known()
+def used_by(text: str) -> tuple[list[str], list[str], set[str]]:
+    """The sources that a text uses, with what those use in turn, in the order of their files.
+
+    With them their imports, and all words that they and the text use.
+    """
     wanted: set[str] = set()
+    used: set[str] = set()
     queue = [text]
     while queue:
-        for name in words(queue.pop()) & set(sources) - wanted:
+        found = words(queue.pop())
+        used |= found
+        for name in found & known() - wanted:
             wanted.add(name)
-            queue.append(sources[name])
+            queue.append(_source(name))
     imports = {
         statement
         for name in wanted
-        for bound, statement in _imports[name].items()
-        if bound not in _OURS and bound in _names(sources[name])
+        for bound, statement in _parsed(_places[name]).imports.items()
+        if bound not in _OURS and bound in _names(_source(name))
     }
-    return [segment for name, segment in sources.items() if name in wanted], sorted(imports)
+    return [_source(name) for name in known() if name in wanted], sorted(imports), used
+
+
+def _source(name: str) -> str:
+    return _parsed(_places[name]).sources[name]
 
 
 def words(text: str) -> set[str]:

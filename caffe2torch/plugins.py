@@ -8,11 +8,11 @@ nothing that is read from a model, or a converted folder, makes one run.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def load_packages() -> None:
     if _packages_done:
         return
     _packages_done.append(True)
-    for point in entry_points(group=GROUP):
+    for point in _entry_points():
         name = f"{point.dist.name if point.dist else point.value}:{point.name}"
 
         def run(point: Any = point) -> None:
@@ -74,6 +74,34 @@ def load_packages() -> None:
             _whole_or_not(name, point.module, run)
         except CaffeError as error:
             warnings.warn(str(error), stacklevel=2)
+
+
+def _entry_points() -> Iterable[Any]:
+    """Those of the group. importlib.metadata takes long to import, so it is only where some package may have one."""
+    if not any(map(_may_offer, sys.path)):
+        return ()
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
+
+
+def _may_offer(place: str) -> bool:
+    """Whether one of the packages in an entry of sys.path may have the group; True where that is no folder."""
+    folder = Path(place or ".")
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info"))]
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
+    return any(_mentions(folder / name / "entry_points.txt") for name in names)
+
+
+def _mentions(path: Path) -> bool:
+    try:
+        return GROUP.encode() in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _whole_or_not(name: str, module: str, run: Callable[[], None]) -> None:

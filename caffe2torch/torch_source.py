@@ -20,8 +20,7 @@ def source(graph: Graph, about: str = "") -> str:
     """
     body = [*_class(graph), *_init(graph), "", *_forward(graph)]
     text = "\n".join(body)
-    modules, more = module_sources.used_by(text)
-    words = module_sources.words("\n".join([*modules, text]))
+    modules, more, words = module_sources.used_by(text)
     imports = ["import torch"] if "torch" in words else []
     imports.append("from torch import Tensor, nn")
     if "F" in words:

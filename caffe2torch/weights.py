@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -68,8 +69,11 @@ class Source:
         self._path = graph.net.path
         self._read = read
         self._allowed = _allowed(graph)  # numbers that may still be filled
-        self._generator = np.random.default_rng(SEED)
         self._shared: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng(SEED)
 
     def array(self, node: Node, index: int, param: Param) -> np.ndarray:
         """float32, in the shape of ``param``."""

@@ -84,8 +84,16 @@ def test_any_net_opens_as_it_was_saved(case: str, golden: Path, tmp_path: Path) 
         np.testing.assert_array_equal(got, want)
 
 
-STEPS = ["caffe2torch.safetensors_file.write", "caffe2torch.folder.source", "json.dumps", "caffe2torch.onnx_model.save",
-         "caffe2torch.folder._write", "os.fsync", "caffe2torch.files.flush", "caffe2torch.files.put_folder"]  # fmt: skip
+STEPS = [
+    "caffe2torch.safetensors_file.write",
+    "caffe2torch.folder.source",
+    "json.dumps",
+    "caffe2torch.onnx_model.save",
+    "caffe2torch.folder._write",
+    "os.fsync",
+    "caffe2torch.files.flush",
+    "caffe2torch.files.put_folder",
+]
 
 
 @pytest.mark.parametrize("step", STEPS)

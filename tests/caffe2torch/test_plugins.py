@@ -35,17 +35,18 @@ def as_before() -> Iterator[None]:
     """What a test loads is unloaded after it."""
     registry.find("")
     before = (dict(registry._registered), dict(readings._declared), dict(plugins._loaded))
-    sources = (list(module_sources._files), dict(module_sources._sources), dict(module_sources._imports))
+    sources = (dict(module_sources._places), dict(module_sources._origins))
     modules = set(sys.modules)
     yield
     for held, old in zip((registry._registered, readings._declared, plugins._loaded), before, strict=True):
         held.clear()
         held.update(old)
     readings._candidates.clear()
-    module_sources._files[:] = sources[0]
-    for kept, old in ((module_sources._sources, sources[1]), (module_sources._imports, sources[2])):
-        kept.clear()
-        kept.update(old)
+    module_sources._places.clear()
+    module_sources._places.update(sources[0])
+    module_sources._origins.clear()
+    module_sources._origins.update(sources[1])
+    module_sources._parsed.cache_clear()
     for name in set(sys.modules) - modules:
         if name.startswith("caffe2torch_plugins."):
             del sys.modules[name]
