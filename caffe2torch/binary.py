@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from caffe2torch import fields, fitting, net_message, schema, upgrade, wire
-from caffe2torch.errors import WireError
+from caffe2torch.errors import NetError, WireError
 from caffe2torch.net import Blob, Net
 from caffe2torch.tensors import Piece
 
 
-def read(path: Path, fork: str | None = None) -> Net:
+def read(path: Path, fork: str | None = None, weights_only: bool = False) -> Net:
     """The net inside a binary file, with its blobs; ``fork``: that of Caffe whose layers are meant.
 
+    ``weights_only``: a prototxt says what the net is, so it does not matter whether forks' layers can be told apart.
     Raises FileError, WireError, or NetError for what Caffe refuses.
     """
     from google.protobuf.message import DecodeError
@@ -31,11 +32,16 @@ def read(path: Path, fork: str | None = None) -> Net:
     except (DecodeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WireError(f"{path}: not a .caffemodel, or a damaged one: {reason}") from error
-    fits = fitting.of_net(message, str(path), fork, walk.message)
+    try:
+        fits = fitting.of_net(message, str(path), fork, walk.message)
+    except NetError:
+        if not weights_only:
+            raise
+        fits = {}
     # Where a fork has the layer, it depends on the fork what is required.
     forked = {place for place, fit in fits.items() if not fit.misread}
     missing = [name for name in message.FindInitializationErrors() if _layer_place(name) not in forked]
-    if missing:
+    if missing and not weights_only:
         raise WireError(f"{path}: the required field {missing[0]} is missing; Caffe does not read this file")
     net = net_message.to_net(message, str(path), _blobs(message, walk), fits)
     if not net.layers:

@@ -48,8 +48,8 @@ def load_net(
     net = _from_text(Path(prototxt), phase, stages, level, fork)
     if weights is None:
         return phases.deploy(sharing.share(net))
-    joined = _with_hdf5 if hdf5.is_hdf5(weights) else _with_caffemodel
-    return phases.deploy(replace(joined(net, weights), weights_path=str(weights)))
+    joined = _with_hdf5(net, weights) if hdf5.is_hdf5(weights) else _with_caffemodel(net, weights, fork)
+    return phases.deploy(replace(joined, weights_path=str(weights)))
 
 
 def _from_text(path: Path, phase: str, stages: tuple[str, ...], level: int, fork: str | None) -> Net:
@@ -60,12 +60,12 @@ def _from_text(path: Path, phase: str, stages: tuple[str, ...], level: int, fork
     return phases.select(net, phase, stages + net_message.stages(text.message), level)
 
 
-def _with_caffemodel(net: Net, path: Path) -> Net:
+def _with_caffemodel(net: Net, path: Path, fork: str | None) -> Net:
     """Join by name, as Caffe does: extra layers of the file are ignored, and of two of one name the later counts.
 
     Where the net has two layers of one name, the first gets the weights.
     """
-    weights = binary.read(path)
+    weights = binary.read(path, fork, weights_only=True)
     found = {layer.name: layer.blobs for layer in weights.layers}
     _refuse_strangers(net, found, path)
     net = _completed(net, weights)

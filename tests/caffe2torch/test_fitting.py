@@ -9,7 +9,7 @@ import pytest
 
 import caffe2torch
 from caffe2torch.conversion import graph_of
-from tests.caffe2torch.nets import run
+from tests.caffe2torch.nets import given, run, write
 from tests.caffe2torch.test_readings import binary, layer, sub, varint, whole
 
 WINDOW = (whole(3, 2),)  # stride
@@ -95,3 +95,18 @@ def test_dropout_that_scales_at_test_time(tmp_path: Path) -> None:
         top(path)
     module = caffe2torch.convert(path, input_shape=SHAPE, fork="rfcn")
     assert run(module, {"x": np.ones(SHAPE["x"], np.float32)})[0].max() == 0.5
+
+
+def test_weights_are_read_whatever_the_layers_around_them_are(tmp_path: Path) -> None:
+    names = [sub(1, b"odd"), sub(2, b"DataAugmentation"), sub(3, b"x"), sub(4, b"z")]
+    odd = sub(100, *names, sub(148, whole(1, 3)))  # coeff_schedule_param of FlowNet2; in BVLC's Caffe clip_param
+    path = binary(tmp_path, odd, convolution())
+    text = write(
+        tmp_path,
+        given("x", 1, 2, 8, 8),
+        'layer { name: "it" type: "Convolution" bottom: "x" top: "y" '
+        "convolution_param { num_output: 3 kernel_size: 3 bias_term: false } }",
+    )
+    assert caffe2torch.convert(path, text).state_dict()["it.weight"].eq(1).all()
+    with pytest.raises(caffe2torch.CaffeError, match="the required field .*clip_param.min is missing"):
+        top(path)

@@ -491,3 +491,13 @@ def test_every_declared_reading_can_be_made() -> None:
 def test_what_a_removed_data_layer_holds_is_no_news(tmp_path: Path) -> None:
     path = binary(tmp_path, layer("AnnotatedData", sub(999, whole(1, 0)), bottoms=()))
     assert caffe2torch.load_net(path, fork="ssd").notes == ()
+
+
+def test_v1_numbers_matter_little_beside_a_prototxt(tmp_path: Path) -> None:
+    path = nets.write(tmp_path, "input: 'x' input_dim: 1 input_dim: 4 input_dim: 6 input_dim: 6", v1_text("it", "BN"))
+    (norm,) = caffe2torch.load_net(binary(tmp_path, v1(43, blobs=2)), path).layers
+    assert (norm.type, len(norm.blobs or ())) == ("BN", 2)
+
+
+def v1_text(name: str, kind: str) -> str:
+    return f"layers {{ name: '{name}' type: {kind} bottom: 'x' top: 'y' }}"
