@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch import onnx_pieces
 from caffe2torch.errors import OutputError
-from caffe2torch.files import write_whole
+from caffe2torch.files import beside
 from caffe2torch.graph import Graph, Node, Value
 from caffe2torch.net import Shape
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 OPSET = 17  # onnxruntime 1.13 and later, and every runtime of today, read it
 IR_VERSION = 8
+SMALL = 4096  # numbers of a constant that may be copied, and is stored once
 LIMIT = (1 << 31) - 1  # protobuf's: one file, no external data
 
 
@@ -68,8 +70,8 @@ class Nodes:
     def constant(self, array: np.ndarray | np.generic, name: str = "constant") -> str:
         """An initializer; equal small ones are stored once."""
         array = np.asarray(array)
-        key = (array.dtype.str, array.shape, array.tobytes()) if array.size <= 4096 else (id(array),)
-        if key not in self._constants or array.size > 4096:
+        key = (array.dtype.str, array.shape, array.tobytes()) if array.size <= SMALL else (id(array),)
+        if key not in self._constants or array.size > SMALL:
             self._constants[key] = self.initializer(self.unique(name), array)
         return self._constants[key]
 
@@ -100,13 +102,16 @@ class Nodes:
 
     def model(self, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
         """The finished model with inferred shapes; OutputError if it would be over 2 GB."""
+        return self._model(self._initializers, metadata)
+
+    def _model(self, weights: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> onnx.ModelProto:
         from onnx import helper, numpy_helper
 
         size = sum(array.nbytes for array in self._initializers.values())
         if size > LIMIT - (1 << 20):
             raise OutputError(f"the ONNX file would hold {size / 1e9:.1f} GB; one file holds 2 GB at most")
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, value_info=self._inferred())
-        graph.initializer.extend(numpy_helper.from_array(_plain(a), n) for n, a in self._initializers.items())
+        graph.initializer.extend(numpy_helper.from_array(_plain(a), n) for n, a in weights.items())
         model: onnx.ModelProto = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -117,14 +122,20 @@ class Nodes:
         return model
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-        """Write the model, whole or not at all."""
-        write_whole(Path(path), self.model(metadata).SerializeToString())
+        """Write the model, whole or not at all; the large weights are copied nowhere."""
+        large = self._large()
+        model = self._model({n: a for n, a in self._initializers.items() if n not in large}, metadata)
+        with beside(Path(path)) as temporary:
+            onnx_pieces.write(temporary, model, large)
+
+    def _large(self) -> dict[str, np.ndarray]:
+        return {name: array for name, array in self._initializers.items() if array.size > SMALL}
 
     def _inferred(self) -> list[onnx.ValueInfoProto]:
         """Shapes of all inner values. Large weights stand in as inputs, so that they are not copied."""
         from onnx import helper, numpy_helper, shape_inference
 
-        large = {name: array for name, array in self._initializers.items() if array.size > 4096}
+        large = self._large()
         small = [numpy_helper.from_array(_plain(a), n) for n, a in self._initializers.items() if n not in large]
         stand_ins = [_value_info(name, array.dtype, array.shape) for name, array in large.items()]
         graph = helper.make_graph(self._nodes, self.name, [*self._inputs, *stand_ins], self._outputs, initializer=small)
@@ -206,10 +217,12 @@ def add_graph(
     # Values and weights get their names before any helper value is made up. A blob's name goes before a weight's.
     weights = {key: nodes.unique(prefix + key) for key in state}
     names = {value.name: feeds[value.blob] for value in graph.inputs}
+    taken, outputs = set(names.values()), set() if prefix else set(graph.output_names)
     for node in graph.nodes:
         for value in node.outputs:
-            free = not prefix and value.name in graph.output_names and value.name not in names.values()
+            free = value.name in outputs and value.name not in taken
             names[value.name] = value.name if free else nodes.unique(prefix + value.name)
+            taken.add(names[value.name])
     for node in graph.nodes:
         node.operation.onnx(LayerNodes(nodes, node, names, weights, state, prefix))
     return [names[value.name] for value in graph.outputs]

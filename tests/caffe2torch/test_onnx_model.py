@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 import caffe2torch
-from caffe2torch import onnx_model
+from caffe2torch import onnx_model, onnx_pieces, weights
 from caffe2torch.errors import OutputError
 from caffe2torch.onnx_model import OPSET, Nodes
 from tests.caffe2torch import nets
@@ -158,3 +159,34 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         caffe2torch.to_onnx(converted, path)
     assert path.read_bytes() == b"old"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["net.onnx", "net.prototxt"]
+
+
+def test_large_weights_are_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is the message, with large weights in another order, whatever the size of the pieces."""
+    monkeypatch.setattr(onnx_pieces, "PIECE", 1000)
+    monkeypatch.setattr(onnx_model, "SMALL", 8)
+    graph = nets.graph(tmp_path, nets.given("data", 1, 3, 8, 8), layer("conv", "Convolution", "data", "y", CONV))
+    state = weights.state_dict(graph)
+    onnx_model.save(graph, state, tmp_path / "net.onnx", {"a": "b"})
+    found, want = onnx.load(tmp_path / "net.onnx"), onnx_model.build(graph, state, {"a": "b"})
+    for model in (found, want):
+        entries = sorted(model.graph.initializer, key=lambda tensor: tensor.name)
+        assert [len(tensor.raw_data) for tensor in entries] == [8, 216]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(entries)
+    assert found == want
+
+
+def test_a_disk_that_does_not_keep_the_file_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = onnx_pieces._put
+
+    def damaging(file: FileIO, data: object, summing: object, written: object) -> None:
+        put(file, data, summing, written)  # type: ignore[arg-type]
+        file.seek(-1, 1)
+        file.write(b"\xff")
+
+    monkeypatch.setattr(onnx_pieces, "_put", damaging)
+    graph = nets.graph(tmp_path, nets.given("data", 1, 3), layer("y", "TanH", "data", "y"))
+    with pytest.raises(OutputError, match="not read back"):
+        onnx_model.save(graph, {}, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
