@@ -1,0 +1,264 @@
+"""The command `onnx detect` as a user meets it: forms, names, overlays, crops, tiles, wrong use."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from finetune.onnx_cli import onnx_main
+from tests.finetune.conftest import METADATA as CLASSIFIER
+from tests.finetune.conftest import colour_classifier
+from tests.finetune.detection.conftest import squares
+
+SQUARES = [(20, 40, 32), (120, 20, 64)]
+BOXES = [[20, 40, 52, 72], [120, 20, 184, 84]]
+
+
+def run(*arguments: str | Path) -> Result:
+    words = [str(argument) for argument in arguments]
+    provider = [] if "--provider" in words else ["--provider", "cpu"]
+    return CliRunner().invoke(onnx_main, ["detect", *words, *provider], prog_name="onnx")
+
+
+def seen(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures with two squares, one without, one that is none."""
+    pictures = tmp_path / "pictures"
+    (pictures / "below").mkdir(parents=True)
+    squares(240, 160, SQUARES).save(pictures / "a.png")
+    squares(240, 160, SQUARES).save(pictures / "below" / "b.png")
+    squares(240, 160, []).save(pictures / "empty.png")
+    (pictures / "torn.jpg").write_bytes(b"no picture")
+    return pictures
+
+
+@pytest.fixture
+def characters(tmp_path: Path) -> Path:
+    """A classifier of colours that says its margin."""
+    path = tmp_path / "characters.onnx"
+    onnx.save(colour_classifier(CLASSIFIER | {"margin": 0.0}, 0.5), path)
+    return path
+
+
+def test_json_is_what_the_design_says(detector_file: Path, folder: Path) -> None:
+    result = run("-m", detector_file, folder, "--format", "json")
+    assert result.exit_code == 1
+    first, second, empty, torn = json.loads(result.stdout)
+    assert first.keys() == {"path", "width", "height", "faces"}
+    assert (first["path"], first["width"], first["height"]) == (str(folder / "a.png"), 240, 160)
+    assert sorted(face["box"] for face in first["faces"]) == BOXES
+    assert all(face.keys() == {"box", "score"} and face["score"] == 1 for face in first["faces"])
+    assert second["faces"] == first["faces"]
+    assert empty["faces"] == []
+    assert torn.keys() == {"path", "error"}
+    assert result.stderr.splitlines()[-1].startswith(f"error: {folder / 'torn.jpg'}: not a picture")
+    assert result.stderr.endswith("(1 of 4 files could not be read)\n")
+
+
+def test_all_forms_say_the_same(detector_file: Path, folder: Path, tmp_path: Path) -> None:
+    said = {}
+    for form in ("table", "json", "jsonl", "csv", "coco"):
+        said[form] = run("-m", detector_file, folder, "--format", form).stdout
+        to_file = run("-m", detector_file, folder, "--format", form, "-o", tmp_path / "out")
+        assert to_file.stdout == ""
+        assert (tmp_path / "out").read_text() == said[form]
+        assert not list(tmp_path.glob(".out*"))  # no journal is left
+    as_json = json.loads(said["json"])
+    assert [json.loads(line) for line in said["jsonl"].splitlines()] == as_json
+    boxes = [(entry["path"], *face["box"]) for entry in as_json if "faces" in entry for face in entry["faces"]]
+    rows = list(csv.DictReader(io.StringIO(said["csv"])))
+    assert [(r["path"], *(float(r[n]) for n in ("x0", "y0", "x1", "y1"))) for r in rows if r["x0"]] == boxes
+    assert [row["path"] for row in rows if not row["x0"]] == [entry["path"] for entry in as_json[2:]]
+    table = [line.split("\t") for line in said["table"].splitlines()]
+    assert [(row[0], *map(float, row[1].split())) for row in table[:4]] == boxes
+    assert (table[4][1], table[5][1][:6]) == ("no faces", "error:")
+    coco = json.loads(said["coco"])
+    names = {image["id"]: image["file_name"] for image in coco["images"]}
+    as_corners = [
+        (names[a["image_id"]], *a["bbox"][:2], a["bbox"][0] + a["bbox"][2], a["bbox"][1] + a["bbox"][3])
+        for a in coco["annotations"]
+    ]
+    assert as_corners == boxes
+    assert len(coco["images"]) == 3 and len(coco["errors"]) == 1
+    assert coco["categories"] == [{"id": 1, "name": "face"}]
+
+
+def test_yolo_is_read_back(detector_file: Path, folder: Path, tmp_path: Path) -> None:
+    from finetune.data.boxes import read_boxes
+
+    one = run("-m", detector_file, folder / "a.png", "--format", "yolo")
+    assert [line.split()[0] for line in one.stdout.splitlines()] == ["0", "0"]
+    (folder / "torn.jpg").unlink()
+    assert run("-m", detector_file, folder, "--format", "yolo", "-o", folder).exit_code == 0
+    assert (folder / "classes.txt").read_text() == "face\n"
+    read = {picture.path.name: picture for picture in read_boxes(folder)}
+    assert sorted(read["a.png"].boxes.round().tolist()) == BOXES
+    assert read["empty.png"].boxes.shape == (0, 4)
+    several = run("-m", detector_file, folder, "--format", "yolo").stdout
+    assert several.startswith(f"# {folder / 'a.png'}\n0 ")
+
+
+def test_boxes_are_of_the_upright_picture(detector_file: Path, tmp_path: Path) -> None:
+    upright = squares(240, 160, [(40, 20, 64)])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned; to be shown turned back by 90° clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    (entry,) = seen(run("-m", detector_file, tmp_path / "turned.png", "--format", "jsonl"))
+    assert (entry["width"], entry["height"]) == (240, 160)
+    assert [face["box"] for face in entry["faces"]] == [[40, 20, 104, 84]]
+
+
+def test_names_in_every_form(detector_file: Path, characters: Path, folder: Path) -> None:
+    (folder / "torn.jpg").unlink()
+    asked = ("-m", detector_file, folder, "--classify", characters, "--format")
+    result = run(*asked, "jsonl")
+    faces = [face for entry in seen(result) for face in entry["faces"]]
+    assert len(faces) == 4
+    assert all(face["name"] == "red" and face["name_score"] > 0.99 for face in faces)
+    assert "does not say" not in result.stderr
+    assert run(*asked, "csv").stdout.count(",red,") == 4
+    assert run(*asked, "table").stdout.count("\tred\t") == 4
+    assert json.loads(run(*asked, "coco").stdout)["categories"] == [{"id": 1, "name": "red"}]
+    assert run(*asked, "yolo").stdout.count("\n0 ") == 4
+
+
+def test_a_classifier_that_does_not_say_its_margin(detector_file: Path, model: Path, folder: Path) -> None:
+    result = run("-m", detector_file, folder / "a.png", "--classify", model)
+    assert f"{model} does not say with what margin its pictures were cut: 0.25" in result.stderr
+    result = run("-m", detector_file, folder / "a.png", "--classify", model, "--classify-margin", "0")
+    assert "does not say" not in result.stderr
+    result = run("-m", detector_file, folder / "a.png", "--classify", model, "--unknown")
+    assert result.exit_code == 1 and "does not say below which score" in result.stderr
+    result = run("-m", detector_file, folder / "a.png", "--classify", detector_file)
+    assert result.exit_code == 1 and "a 'detector', not a classifier" in result.stderr
+
+
+def test_overlay_and_crops(detector_file: Path, characters: Path, folder: Path, tmp_path: Path) -> None:
+    squares(240, 160, SQUARES).save(folder / "c.webp", lossless=True)
+    made, cut = tmp_path / "made", tmp_path / "cut"
+    asked = ("-m", detector_file, folder, "--overlay", made, "--crops", cut, "--margin", "0")
+    assert run(*asked).exit_code == 1
+    assert sorted(file.relative_to(made).as_posix() for file in made.rglob("*.png")) == [
+        "a.png", "below/b.png", "c.webp.png", "empty.png"
+    ]  # fmt: skip
+    before, after = np.asarray(Image.open(folder / "a.png")), np.asarray(Image.open(made / "a.png"))
+    assert before.shape == after.shape
+    changed = np.argwhere((before != after).any(axis=2))
+    assert changed[:, 0].max() == 83 and changed[:, 1].max() <= 190  # the lower edge of the larger box; its text
+    assert (np.asarray(Image.open(made / "empty.png")) == 255).all()
+    sizes = {file.name: Image.open(file).size for file in cut.iterdir() if file.is_file()}
+    assert sorted(sizes.values()) == [(32, 32), (32, 32), (64, 64), (64, 64)]
+    assert (np.asarray(Image.open(cut / "a-1.png")) == (255, 0, 0)).all()
+    assert (cut / "below" / "b-1.png").exists()
+    assert run(*asked, "--classify", characters).exit_code == 1
+    assert (cut / "red" / "a-1.png").exists()
+
+
+def test_a_picture_is_never_overwritten(detector_file: Path, folder: Path) -> None:
+    before = (folder / "a.png").read_bytes()
+    result = run("-m", detector_file, folder / "a.png", "--overlay", folder)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        1,
+        f"error: {folder / 'a.png'}: is what is read; --overlay names another folder",
+    )
+    result = run("-m", detector_file, folder / "a.png", "-o", folder / "a.png")
+    assert result.exit_code == 1 and "is what is read" in result.stderr
+    assert (folder / "a.png").read_bytes() == before
+
+
+def test_an_overlay_below_what_is_looked_at_is_not_looked_at(detector_file: Path, folder: Path) -> None:
+    asked = ("-m", detector_file, folder, "--overlay", folder / "made", "--format", "jsonl")
+    assert len(seen(run(*asked))) == len(seen(run(*asked))) == 4
+
+
+def test_large_pictures_are_cut_into_tiles(detector_file: Path, tmp_path: Path) -> None:
+    """Squares of 32 in a picture of 1100 are 7 pixels large when it is shrunk to 256; in tiles they are found."""
+    places = [(180, 200), (500, 20), (1060, 356), (228, 212)]
+    picture = squares(1100, 400, [(x, y, 32) for x, y in places])
+    picture.paste((255, 0, 0), (600, 50, 876, 326))  # a face larger than a tile is found in the whole
+    picture.save(tmp_path / "large.png")
+    asked = ("-m", detector_file, tmp_path / "large.png", "--format", "jsonl")
+
+    def boxes(*more: str) -> list[list[float]]:
+        return [face["box"] for face in seen(run(*asked, *more))[0]["faces"]]
+
+    assert len(boxes("--tile", "none")) == 1
+    found = boxes("--tile", "256")
+    small = [box for box in found if box[2] - box[0] < 100]
+    assert len(small) == len(places)
+    for (x0, y0, _, _), (x, y) in zip(sorted(small), sorted(places), strict=True):
+        assert abs(x0 - x) <= 2 and abs(y0 - y) <= 2  # tiles begin anywhere, the detector sees a grid of 4
+    assert [box for box in found if box[2] - box[0] > 200] == boxes("--tile", "none")
+    assert boxes("--tile", "auto") != boxes("--tile", "none")  # 1100 is more than 4 · 256
+
+
+def test_globs(detector_file: Path, folder: Path) -> None:
+    result = run("-m", detector_file, folder / "**" / "?.png", folder / "none*", "--format", "jsonl")
+    assert [Path(entry["path"]).name for entry in seen(result)] == ["a.png", "b.png", "none*"]
+    assert seen(result)[-1]["error"] == "nothing has such a name"
+
+
+def test_files_of_one_name_are_told_apart(detector_file: Path, folder: Path, tmp_path: Path) -> None:
+    squares(100, 100, [(20, 20, 32)]).save(tmp_path / "a.png")
+    made = tmp_path / "made"
+    assert run("-m", detector_file, folder / "a.png", tmp_path / "a.png", "--overlay", made).exit_code == 0
+    assert [Image.open(made / name).size for name in ("a.png", "a-2.png")] == [(240, 160), (100, 100)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        ([], 2, "give pictures, folders or videos, or --camera; one of both"),
+        (["a.png", "--camera", "0"], 2, "one of both"),
+        (["a.png", "--resume"], 2, "--resume goes with"),
+        (["a.png", "--unknown"], 2, "--unknown goes with --classify"),
+        (["a.png", "--tile", "7"], 2, "none of auto, none and a number"),
+        (["a.png", "--conf", "2"], 2, "--conf"),
+        (["a.png", "-m", "missing.onnx"], 1, "error: missing.onnx: no such file"),
+        (["a.png", "--method", "windows"], 1, "error: --method windows wants -m"),
+        (["a.png", "--classify", "missing.onnx"], 1, "error: missing.onnx: cannot be read"),
+        (["missing.png"], 1, "error: missing.png: cannot be read"),
+        (["a.png", "-o", "no/such/out.json"], 1, "error: no/such/out.json: the folder"),
+        (["a.png", "--overlay", "ov", "--font", "a.png"], 1, "error: a.png: not a font"),
+    ],
+)
+def test_wrong_use(
+    detector_file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, reason: str
+) -> None:
+    monkeypatch.chdir(folder)
+    model = [] if "-m" in arguments or "--method" in arguments else ["-m", str(detector_file)]
+    result = run(*arguments, *model)
+    assert result.exit_code == code
+    assert reason in result.stderr
+    assert "Traceback" not in result.output
+    assert sorted(os.listdir(folder)) == ["a.png", "below", "empty.png", "torn.jpg"]
+
+
+def test_no_torch_on_the_way(detector_file: Path, characters: Path, folder: Path) -> None:
+    program = (
+        "import sys\nfrom finetune.onnx_cli import onnx_main\n"
+        "try:\n    onnx_main(sys.argv[1:], standalone_mode=False)\nexcept Exception:\n    pass\n"
+        "heavy = {'torch', 'onnx', 'matplotlib', 'lightning', 'scipy'} & set(sys.modules)\nassert not heavy, heavy\n"
+        "assert ('numpy' in sys.modules) == (sys.argv[1] == 'detect')"
+    )
+    asked = ["detect", "-m", detector_file, folder, "--classify", characters, "--overlay", folder / "ov"]
+    for arguments in (asked, ["--help"]):
+        words = [sys.executable, "-c", program, *map(str, arguments)]
+        result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 0, result.stderr
