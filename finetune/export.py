@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ from caffe2torch.preprocess import Preprocessing
 from caffe2torch.terminal import note
 from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import build
+from finetune.head_graph import TRUNK, head_shapes, map_size
 from finetune.runtime import FORMAT, METADATA_KEY, open_model
 
 MODEL_NAME = "model.onnx"
 TOLERANCE = 1e-4  # of a probability, between torch and onnxruntime
-LAYERS = {"fc7": ("weight", "bias"), "bn": ("weight", "bias", "running_mean", "running_var"), "fc8": ("weight", "bias")}
-HEAD_TENSORS = tuple(f"{layer}.{tensor}" for layer, tensors in LAYERS.items() for tensor in tensors)
+WRITERS = {  # recipe -> module with open_writer
+    "detector": "finetune.detector.export",
+    "digits": "finetune.recipes.export",
+    "frgnet64": "finetune.recipes.export",
+    "resnet50": "finetune.recipes.export",
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,8 @@ class Run:
     trunk_name: str
     preprocessing: Preprocessing
     trunk: Converted
-    pool: tuple[int, int] | None  # what the trunk's map is pooled to
-    head: dict[str, np.ndarray]  # HEAD_TENSORS, float32
+    description: dict[str, Any]  # of the head
+    head: dict[str, np.ndarray]  # its tensors, float32
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -65,7 +71,7 @@ def export_run(run: Path, out: Path | None = None, force: bool = False, say: Cal
     line of summary. Raises ModelError for what is no finished run, OutputError, VerifyError.
     """
     out = run / MODEL_NAME if out is None else out
-    opened = read_run(run)
+    write = _writer(run)
     if os.path.lexists(out) and not force:
         raise OutputError(f"{out}: exists already; --force replaces it, -o names another file")
     if out.is_dir():
@@ -73,21 +79,40 @@ def export_run(run: Path, out: Path | None = None, force: bool = False, say: Cal
     if os.path.lexists(out) and out.suffix.lower() != ".onnx":
         raise OutputError(f"{out}: is no .onnx file, and --force replaces no other; -o names another file")
     with beside(out) as place:
-        nodes = build(opened.trunk, opened.preprocessing, opened.pool, opened.head)
-        nodes.save(place, {METADATA_KEY: json.dumps(opened.metadata, ensure_ascii=False)})
-        del nodes  # it holds the weights; verifying makes copies of them
-        found = verify(opened, place)
+        of, found = write(place)
         megabytes = place.stat().st_size / 1e6
-    of = f"{len(opened.classes)} classes, pictures of {opened.size[1]} x {opened.size[0]}"
     say(f"{out}: {megabytes:.1f} MB, {of}, opset {OPSET}; {found}")
     return out
+
+
+def _writer(run: Path) -> Callable[[Path], tuple[str, str]]:
+    """What writes the run's ONNX file to a path, checks it, and gives what it is of and what was found, in words.
+
+    A recipe of its own has it in WRITERS, as ``open_writer(run)``; the run is read before anything is written.
+    """
+    recipe = read_config(run).get("recipe")
+    if recipe in WRITERS:
+        writer: Callable[[Path], tuple[str, str]] = importlib.import_module(WRITERS[recipe]).open_writer(run)
+        return writer
+    opened = read_run(run)
+
+    def write(place: Path) -> tuple[str, str]:
+        nodes = build(opened.trunk, opened.preprocessing, opened.description, opened.head)
+        nodes.save(place, {METADATA_KEY: json.dumps(opened.metadata, ensure_ascii=False)})
+        del nodes  # it holds the weights; verifying makes copies of them
+        return f"{len(opened.classes)} classes, pictures of {opened.size[1]} x {opened.size[0]}", verify(opened, place)
+
+    return write
 
 
 def read_run(path: Path) -> Run:
     """A finished run of `finetune train`, its parts fitting together. Raises ModelError for anything else."""
     config = read_config(path)
     try:
-        pool = config["head"]["pool"]
+        tensors = _tensors(path)
+        trunk = _trunk(path, tensors)
+        maps = map_size(trunk.graph.outputs[0].shape)
+        shapes = head_shapes(config["head"], maps, len(config["classes"]))
         run = Run(
             path=path,
             classes=tuple(str(name) for name in config["classes"]),
@@ -95,9 +120,9 @@ def read_run(path: Path) -> Run:
             recipe=str(config["recipe"]),
             trunk_name=str(config["trunk"]["name"]),
             preprocessing=Preprocessing.from_json(config["preprocessing"]),
-            trunk=_trunk(path),
-            pool=None if pool is None else (int(pool[0]), int(pool[1])),
-            head=_head(path),
+            trunk=trunk,
+            description={**config["head"], "classes": len(config["classes"])},
+            head=_head(path, tensors, shapes),
         )
     except ModelError:
         raise
@@ -108,14 +133,17 @@ def read_run(path: Path) -> Run:
     return run
 
 
-def _trunk(run: Path) -> Converted:
+def _trunk(run: Path, tensors: Mapping[str, np.ndarray]) -> Converted:
+    """The trunk as it was trained, or as it came."""
+    tuned = {name.removeprefix(TRUNK): array for name, array in tensors.items() if name.startswith(TRUNK)}
     try:
-        return load(run / "trunk")
+        trunk = load(run / "trunk")
     except CaffeError as error:
         raise ModelError(f"{run}: its trunk cannot be read: {error}") from error
+    return replace(trunk, read=lambda: {**trunk.read(), **tuned}) if tuned else trunk
 
 
-def _head(run: Path) -> dict[str, np.ndarray]:
+def _tensors(run: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -123,12 +151,19 @@ def _head(run: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise ModelError(f"{run}: not finished: there is no {path.name} in it")
     try:
-        tensors = load_file(path)
-        return {name: tensors[name].astype(np.float32, copy=False) for name in HEAD_TENSORS}
+        return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: damaged: {error}") from error
-    except KeyError as error:
-        raise ModelError(f"{path}: holds no tensor {error}") from error
+
+
+def _head(run: Path, tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The head's tensors, of those shapes, as float32."""
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise ModelError(f"{run / BEST}.safetensors: holds no tensor '{name}'")
+        if tensors[name].shape != shape:
+            raise ModelError(f"{run}: {name} is {tensors[name].shape} where trunk and classes need {shape}")
+    return {name: tensors[name].astype(np.float32, copy=False) for name in shapes}
 
 
 def _check(run: Run) -> None:
@@ -140,15 +175,6 @@ def _check(run: Run) -> None:
     expected_input = (run.preprocessing.channels, *run.size)
     if graph.inputs[0].shape[1:] != expected_input:
         raise ModelError(f"{run.path}: its trunk takes {graph.inputs[0].shape[1:]}, config.json says {expected_input}")
-    maps = graph.outputs[0].shape[1:]
-    features = int(np.prod(maps if run.pool is None else (maps[0], *run.pool)))
-    hidden = run.head["fc7.bias"].size
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(HEAD_TENSORS, (hidden,))
-    shapes |= {"fc7.weight": (hidden, features)}
-    shapes |= {"fc8.weight": (len(run.classes), hidden), "fc8.bias": (len(run.classes),)}
-    for name, shape in shapes.items():
-        if run.head[name].shape != shape:
-            raise ModelError(f"{run.path}: {name} is {run.head[name].shape} where trunk and classes need {shape}")
 
 
 def verify(run: Run, model: Path) -> str:

@@ -52,6 +52,12 @@ def save_state(folder: Path, optimizer: Any, lines: Sequence[Epoch], best: Epoch
         shutil.rmtree(older, ignore_errors=True)
 
 
+def forget(folder: Path) -> None:
+    """Delete the states of a run that is finished."""
+    for state in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(state, ignore_errors=True)
+
+
 def states(folder: Path) -> list[Path]:
     """The states in a run's folder, the latest last."""
     return sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "state.json").is_file())

@@ -17,7 +17,8 @@ from torch import nn
 from caffe2torch.graph import BATCH
 from caffe2torch.onnx_model import Nodes, add_graph
 from caffe2torch.preprocess import Preprocessing
-from finetune.classifier_graph import add_average_pooling, add_preprocessing
+from finetune.classifier_graph import add_preprocessing
+from finetune.pooling_graph import add_average_pooling
 
 if TYPE_CHECKING:
     import onnx

@@ -45,11 +45,15 @@ def assemble(
 def open_run(run: Path, checkpoint: str = BEST) -> tuple[Classifier, dict[str, Any], dict[str, Any]]:
     """A run's classifier in eval mode, its config.json, and epoch and metrics of the checkpoint. Raises ModelError."""
     config = read_config(run)
+    if "network" in config:  # of a recipe without a trunk
+        from finetune.models.networks import open_network
+
+        return open_network(run, checkpoint)
     try:
         head = head_of(config["head"])
         preprocessing = Preprocessing.from_json(config["preprocessing"])
-        unfreeze = config["options"].get("unfreeze")
-    except (KeyError, TypeError, ValueError) as error:
+        unfreeze = config.get("options", {}).get("unfreeze")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{run / 'config.json'}: damaged: {error!r}") from error
     classifier = assemble(folder.load(run / "trunk"), head, preprocessing, unfreeze, False)
     metrics = load_head(run, classifier.head, checkpoint)

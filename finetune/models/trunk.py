@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,9 @@ from torch import nn
 
 from caffe2torch.errors import NetError
 from caffe2torch.preprocess import LUMA, Preprocessing
+from finetune.head_graph import map_size
+
+__all__ = ["FrozenTrunk", "cut_trunk", "last_map", "map_size", "with_mean"]
 
 if TYPE_CHECKING:
     from caffe2torch.folder import Converted
@@ -80,13 +82,6 @@ def last_map(graph: Graph) -> str:
             if len(value.shape) == 4 and value.shape[2] * value.shape[3] > 1:
                 return value.blob
     raise NetError("the net has no blob that is a map (N, C, h, w); name the blob to cut at with --at")
-
-
-def map_size(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, h, w) of a blob's shape; one of any other number of axes is taken as a vector, h = w = 1."""
-    if len(shape) == 4:
-        return shape[1], shape[2], shape[3]
-    return prod(shape[1:]), 1, 1
 
 
 def with_mean(preprocessing: Preprocessing, mean_rgb: tuple[float, float, float]) -> Preprocessing:
