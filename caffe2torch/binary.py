@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import fields, fitting, net_message, schema, upgrade, wire
+from caffe2torch import fields, fitting, limits, net_message, schema, upgrade, wire
 from caffe2torch.errors import NetError, WireError
 from caffe2torch.net import Blob, Net
 from caffe2torch.tensors import Piece
@@ -32,6 +32,7 @@ def read(path: Path, fork: str | None = None, weights_only: bool = False) -> Net
     except (DecodeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WireError(f"{path}: not a .caffemodel, or a damaged one: {reason}") from error
+    limits.check_layers(max(len(message.layer), len(message.layers)), str(path))
     try:
         fits = fitting.of_net(message, str(path), fork, walk.message)
     except NetError:

@@ -10,6 +10,8 @@ from functools import cache
 # What the printed file itself uses, and what nn.Module already means by an attribute of that name.
 RESERVED = frozenset({"self", "torch", "nn", "F", "Tensor", "Model", "input_names", "output_names", "len", "float"})
 
+LONGEST = 100  # characters; two names that are the same so far are told apart as others are
+
 
 @cache
 def module_attributes() -> frozenset[str]:
@@ -31,6 +33,7 @@ set_extra_state set_submodule share_memory state_dict to to_empty train training
 def identifier(name: str) -> str:
     """One name as an identifier of ASCII letters, digits and underscores: ``conv4-2`` -> ``conv4_2``."""
     text = re.sub(r"[^0-9A-Za-z_]+", "_", name).strip("_") or "layer"
+    text = text[:LONGEST]
     if text[0].isdigit():
         text = f"layer_{text}"
     if keyword.iskeyword(text) or keyword.issoftkeyword(text) or text in RESERVED or text in module_attributes():

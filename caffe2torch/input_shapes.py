@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import TYPE_CHECKING
 
-from caffe2torch import known
+from caffe2torch import known, limits
 from caffe2torch.errors import ShapeError
 from caffe2torch.net import Net, Shape
 from caffe2torch.wiring import Wire
 
-LARGEST = 1024  # no further than this are sizes tried
+if TYPE_CHECKING:
+    from caffe2torch.resolver import Resolver
 
 
 @dataclass
 class InputShapes:
     """Finds the shape of every input; what had to be assumed is told in ``notes``.
 
-    ``fits`` says whether the layers up to the first InnerProduct, whose weights tell how much they must give it, take
-    an input of a shape.
+    ``resolver`` says whether the layers up to the first InnerProduct, whose weights tell how much they must give it,
+    take an input of a shape.
     """
 
     net: Net
     readers: Mapping[str, Sequence[Wire]]  # input blob -> the layers that read it
-    fits: Callable[[str, Shape], bool | None]
+    resolver: Resolver
     notes: list[str] = field(default_factory=list)
 
     def find(self, blobs: Sequence[str], override: Shape | Mapping[str, Shape] | None = None) -> dict[str, Shape]:
@@ -72,7 +76,7 @@ class InputShapes:
         if recognised is None or recognised.preprocessing.size is None or channels is None:
             return None
         shape = (1, channels, *recognised.preprocessing.size)
-        if self.fits(blob, shape) is False:
+        if self.resolver.fits(blob, shape) is False:
             return None
         self.notes.append(f"input {blob}: {recognised.size_text()}, as {recognised.title} has it")
         return shape
@@ -90,18 +94,35 @@ class InputShapes:
         channels = self._channels(blob)
         if channels is None:
             return None
-        sizes: list[int] = []
-        for size in range(1, LARGEST + 1):
-            if self.fits(blob, (1, channels, size, size)):
-                sizes.append(size)
-            elif sizes:
-                break
+        sizes = self._sizes(blob, channels)
         if not sizes:
             return None
         best = max(sizes, key=lambda size: size & -size)  # sizes people choose halve often
         others = f" ({sizes[0]} to {sizes[-1]} would fit as well)" if len(sizes) > 1 else ""
         self.notes.append(f"input {blob}: {best} x {best} assumed from the first InnerProduct's weights{others}")
         return (1, channels, best, best)
+
+    def _sizes(self, blob: str, channels: int) -> list[int]:
+        """The first sizes in a row of which the first InnerProduct gets as many numbers as it has weights for."""
+        wires = self.resolver.to_product(blob)
+        if not wires:
+            return []
+        product = wires[-1].layer
+        outputs = max(product.param("inner_product_param").num_output, 1)
+        wanted = product.blobs[0].count // outputs if product.blobs else 0
+
+        def fits(size: int) -> bool:
+            return bool(self.resolver.fits(blob, (1, channels, size, size)))
+
+        every = range(1, limits.SIZES + 1)
+        first = bisect_left(every, wanted, key=lambda size: self.resolver.gives(blob, (1, channels, size, size)))
+        # Layers that refuse some sizes mislead the search: then one size after another is tried.
+        start = every[first] if first < len(every) and fits(every[first]) else self._tried(fits, len(wires))
+        return list(takewhile(fits, range(start, limits.SIZES + 1))) if start else []
+
+    def _tried(self, fits: Callable[[int], bool], layers: int) -> int:
+        """The first size that fits, of as many as may be tried; 0 without one."""
+        return next(filter(fits, range(1, min(limits.SIZES, limits.TRIED // layers) + 1)), 0)
 
     def _channels(self, blob: str) -> int | None:
         for entry in self.readers[blob]:

@@ -86,7 +86,7 @@ def inspect(net: Net, input_shape: Shape | Mapping[str, Shape] | None = None) ->
         inputs = {entry.blob: entry.shape for entry in net.inputs}
         return Inspection(net, inputs, rows, (), (*net.notes, str(error)))
     resolver = Resolver.whole(net, wiring)
-    sizes = InputShapes(net, resolver.readers(), resolver.fits)
+    sizes = InputShapes(net, resolver.readers(), resolver)
     if input_shape is not None and not isinstance(input_shape, Mapping):
         input_shape = dict(zip(wiring.inputs, [input_shape], strict=False))
     shapes: dict[str, Shape | None] = {}

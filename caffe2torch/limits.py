@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from caffe2torch.net import Net
 
 LAYERS = 20_000  # ResNet-1001 has 3,500; resolving costs some 0.1 ms each
-NAME = 4_096  # characters of a name, as long as a path may be on Linux; the longest of published nets has 80
-TEXT = 1 << 24  # bytes of a .prototxt; ResNet-152's has 200 kB
+BLOBS = 1 << 17  # names of bottoms, tops and inputs: six a layer
+NAME = 1_024  # characters of a name; the longest of published nets has 80
+TEXT = 1 << 22  # bytes of a .prototxt; ResNet-152's has 200 kB
 FILLED = 1 << 24  # numbers that no file has, beside a file of weights: a new last layer of 4,096 x 4,096
 TIMES = 8  # or so many times what the file has, if that is more: VGG's fc6 beside its convolutions
 FILLED_ALONE = 1 << 28  # the same where no file was given: Illustration2Vec has 233 million
+SIZES = 1024  # no further than this are sizes of an input tried that the file does not say
+TRIED = 1 << 13  # layers that are resolved for it at most, about half a second's work
 MADE = 1 << 25  # numbers that layers make up, such as PriorBox's boxes: SSD at 4,096 x 4,096 has 12 million
 NODE = 1 << 12  # of these a node counts as, where a layer makes up many: FlowNet's Correlation has 441 x 3
 
@@ -35,10 +38,18 @@ def check_text(size: int, path: Path) -> None:
         )
 
 
+def check_layers(count: int, path: str) -> None:
+    """NetError for more layers than any net has."""
+    if count > LAYERS:
+        raise NetError(f"{path}: more than {LAYERS:,} layers, as no net has. Is the file damaged?")
+
+
 def check_net(net: Net) -> None:
     """NetError for a net of more layers, or with a longer name, than any has, or a name that is no text."""
-    if len(net.layers) > LAYERS:
-        raise NetError(f"{net.path}: {len(net.layers):,} layers; a net has {LAYERS:,} at most. Is the file damaged?")
+    check_layers(len(net.layers), net.path)
+    blobs = len(net.inputs) + sum(len(layer.bottoms) + len(layer.tops) for layer in net.layers)
+    if blobs > BLOBS:
+        raise NetError(f"{net.path}: {blobs:,} bottoms, tops and inputs; {BLOBS:,} are allowed. Is the file damaged?")
     for name in _names(net):
         if len(name) > NAME:
             raise NetError(

@@ -90,6 +90,7 @@ class _NetReader(Reader):
         if field.message_type is not None and field.message_type.full_name in _LAYERS:
             holder = getattr(message, field.name)
             inner = holder.add()
+            limits.check_layers(len(holder), self.tokens.where)
             self._layer(inner, (len(holder) - 1) if message is self.text.message else None)
         elif field.name == "engine" and field.enum_type is not None and self._strange_engine(field):
             self.passed.append(f"{message.DESCRIPTOR.name}.engine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import prod
 
 from caffe2torch import checks, forks, registry
 from caffe2torch.errors import NetError, Problem
@@ -113,6 +114,26 @@ class Resolver:
 
     def fits(self, blob: str, shape: Shape) -> bool | None:
         """Whether the first InnerProduct with weights that this input alone feeds takes it in a shape; None without."""
+        wires = self.to_product(blob)
+        if not wires:
+            return None
+        try:
+            self._of_input(blob, wires).run({blob: shape})
+        except NetError:
+            return False
+        return True
+
+    def gives(self, blob: str, shape: Shape) -> int:
+        """How many numbers an input of a shape gives to that InnerProduct; 0 where it does not come so far."""
+        wires = self.to_product(blob)
+        found = self._of_input(blob, wires[:-1]).attempt({blob: shape})[1] if wires else {}
+        return prod(found[wires[-1].inputs[0]]) if wires and wires[-1].inputs[0] in found else 0
+
+    def _of_input(self, blob: str, wires: Sequence[Wire]) -> Resolver:
+        return Resolver(self.net, wires, {value: name for value, name in self.inputs.items() if name == blob})
+
+    def to_product(self, blob: str) -> Sequence[Wire]:
+        """The layers on the way from an input to the first InnerProduct with weights that it alone feeds; or ()."""
         fed = {value for value, name in self.inputs.items() if name == blob}
         wires = []
         for entry in self.wires:
@@ -123,13 +144,8 @@ class Resolver:
             if entry.layer.type == "InnerProduct" and entry.layer.blobs:
                 break
         else:
-            return None
-        inputs = {value: name for value, name in self.inputs.items() if name == blob}
-        try:
-            Resolver(self.net, leading_to(wires, wires[-1].outputs), inputs).run({blob: shape})
-        except NetError:
-            return False
-        return True
+            return ()
+        return leading_to(wires, wires[-1].outputs)
 
     def grown(
         self,
@@ -161,4 +177,4 @@ def input_shapes(net: Net) -> InputShapes:
     """What a net says of its inputs' sizes, with all its layers, also those that were dropped or no output needs."""
     whole = net.whole or net
     resolver = Resolver.whole(whole, wire(whole))
-    return InputShapes(whole, resolver.readers(), resolver.fits)
+    return InputShapes(whole, resolver.readers(), resolver)

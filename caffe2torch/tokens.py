@@ -8,12 +8,13 @@ from typing import NamedTuple, NoReturn
 from caffe2torch.errors import TextError
 
 # Bytes are looked at as characters of the same number; only names and texts are decoded.
+# A text of any length costs no memory to be matched; for escapes there is some, so there may be only so many.
+_SPACE = re.compile(r"(?:[ \t\r\n\v\f]+|#[^\n]*)*")
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n\v\f]+|\#[^\n]*)
-    |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
+    r"""(?P<word>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<integer>0[xX][0-9A-Fa-f]+|0[0-7]*|[1-9][0-9]*)(?![A-Za-z0-9_.])
     |(?P<float>(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)(?![A-Za-z0-9_.])
-    |(?P<string>"(?:[^"\\\n\0]|\\[^\n])*"|'(?:[^'\\\n\0]|\\[^\n])*')
+    |(?P<string>"[^"\\\n\0]*(?:\\[^\n][^"\\\n\0]*){0,9999}"|'[^'\\\n\0]*(?:\\[^\n][^'\\\n\0]*){0,9999}')
     |(?P<symbol>[{}<>\[\]:;,-])""",
     re.VERBOSE,
 )
@@ -98,19 +99,21 @@ class Tokens:
         raise TextError(f"{self.where}:{line}:{column}: not what Caffe can read: {reason}")
 
     def _next(self) -> Token:
-        while self._end < len(self._text):
-            found = _TOKEN.match(self._text, self._end)
-            if found is None:
+        text, space = self._text, _SPACE.match(self._text, self._end)
+        start = space.end() if space else self._end
+        found = _TOKEN.match(text, start)
+        if found is None:
+            self._end = start
+            if start < len(text):
                 self._stray()
-            self._end = found.end()
-            if found.lastgroup != "space":
-                return Token(found.lastgroup or "", found[0], found.start())
-        return Token("end", "", self._end)
+            return Token("end", "", start)
+        self._end = found.end()
+        return Token(found.lastgroup or "", found[0], start)
 
     def _stray(self) -> NoReturn:
         rest = self._text[self._end :]
         if rest[0] in "\"'":
-            self.fail("a text that is not closed at the end of its line", self._end)
+            self.fail("a text that is not closed at the end of its line, or has 10,000 escapes", self._end)
         if rest[0] in "0123456789.":
             word = re.match(r"[\w.]+", rest)
             self.fail(f"{word[0] if word else rest[0]!r} is not a number, or runs into the next word", self._end)

@@ -53,13 +53,20 @@ def blob_of(node: Node, index: int) -> Blob | None:
     return node.layer.blobs[index] if node.layer.blobs else None
 
 
-def _allowed(graph: Graph) -> int:
-    """How many numbers may be made up: few beside a file of weights, a large net's where there is none."""
-    if graph.net.weights_path is None:
-        return limits.FILLED_ALONE
-    return max(
-        limits.FILLED, limits.TIMES * sum(blob.count for layer in graph.net.layers for blob in layer.blobs or ())
-    )
+def _refuse_much(graph: Graph) -> None:
+    """NetError, before anything is filled, where more is to be filled than a file of weights would lack."""
+    held = sum(blob.count for layer in graph.net.layers for blob in layer.blobs or ())
+    beside = max(limits.FILLED, limits.TIMES * held)
+    left = limits.FILLED_ALONE if graph.net.weights_path is None else beside
+    for node in graph.nodes:
+        for index, param in enumerate(node.operation.params()):
+            left -= prod(param.shape) if blob_of(node, index) is None else 0
+            if left < 0:
+                reason = (
+                    f"its {param.name} of shape {param.shape} is in no file, and too large to be made up; give a file "
+                    "of weights that has it, or drop the layer"
+                )
+                raise NetError.of([Problem(node.layer.name, node.layer.type, reason)], len(graph.nodes), graph.net.path)
 
 
 class Source:
@@ -68,7 +75,7 @@ class Source:
     def __init__(self, graph: Graph, read: Callable[[Blob], np.ndarray] = lambda blob: blob.read()) -> None:
         self._path = graph.net.path
         self._read = read
-        self._allowed = _allowed(graph)  # numbers that may still be filled
+        _refuse_much(graph)
         self._shared: dict[str, np.ndarray] = {}
 
     @cached_property
@@ -94,12 +101,6 @@ class Source:
 
     def _fill(self, node: Node, param: Param) -> np.ndarray:
         try:
-            self._allowed -= prod(param.shape)
-            if self._allowed < 0:
-                raise ValueError(
-                    f"{param.name} of shape {param.shape} is too large to be made up: more than "
-                    f"{limits.TIMES} times what the file of weights holds; give a file that has it, or drop the layer"
-                )
             return fill(param.filler, param.shape, self._generator)
         except ValueError as error:
             raise NetError.of([Problem(node.layer.name, node.layer.type, str(error))], 1, self._path) from error
