@@ -17,6 +17,7 @@ from finetune.data.batches import Batch, Reader, batches, default_workers, plan_
 from finetune.data.folders import LabelledPictures, read_folders
 from finetune.data.sets import read_once
 from finetune.data.source import read_source
+from finetune.data.views import centres
 from finetune.devices import describe, open_device
 from finetune.models.classifier import open_run
 from finetune.plots import Sample
@@ -117,6 +118,8 @@ def evaluate_run(
         pictures, _, unreadable = read_once(found, reader)
         classifier, _, metrics = open_run(run, checkpoint)
         note(f"device: {describe(fabric)}; {checkpoint} checkpoint, epoch {metrics['epoch']}")
+        if "crop" in config:
+            pictures = centres(pictures, config["crop"])
         source = batches(reader, pictures, plan_batches(len(pictures), batch_size))
         with progress("evaluating", len(pictures)) as advance:
             scores = score(fabric, fabric.setup_module(classifier), source, len(pictures.classes), advance)

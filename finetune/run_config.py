@@ -46,7 +46,7 @@ def config_of(
         "head": head.describe(),
         "options": {**asdict(options), "cache_folder": folder},
         "device": describe(parts.fabric),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "trunk": {"path": str(converted.path), "name": converted.config.get("name"), "sha256": trunk_hash},
         "data": {"sha256": data_hash},
     }
@@ -83,8 +83,9 @@ def _all(sets: Sets) -> list[LabelledPictures]:
     return [pictures for pictures in (sets.train, sets.validation, sets.test) if pictures is not None]
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Those of the packages that training depends on."""
+    found = {"python": platform.python_version()}
     for name in VERSIONS:
         try:
             found[name] = version(name)

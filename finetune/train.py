@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,7 +34,7 @@ from finetune.optimization import sgd
 from finetune.options import AUTO, Options
 from finetune.predictions import finish
 from finetune.protocols import preprocessing_of
-from finetune.resume import PREFIX, check_same, states
+from finetune.resume import check_same, forget, states
 from finetune.run_config import VERSIONS, config_of, digests_of, hash_of_data, hash_of_trunk
 from finetune.table import Epoch
 from finetune.tensorboard import watching
@@ -99,7 +99,7 @@ def train(
         sets = read_sets(data, test, options.validation, options.seed, reader, careful)
         preprocessing, about = preprocessing_of(options.protocol, trunk.preprocessing, sets)
         known = Data(sets, digests_of(sets), preprocessing)
-        with _folder(fabric, run, force, resume) as folder:
+        with run_folder(fabric, run, force, resume) as folder:
             _tell_mean(preprocessing, about)
             if auto:
                 at = find_cut(converted, sets.train, known.digests, preprocessing, reader, fabric, options, folder)
@@ -122,24 +122,41 @@ def _train(
     inputs = feed(frozen, data.preprocessing, sets, data.digests, reader, fabric, options)
     parts = Parts(fabric, on_device, top, optimizer, reader, sets, options, inputs)
     config = config_of(trunk, hash_of_trunk(trunk), hash_of_data(sets, data.digests), data.preprocessing, head, parts)
-    if states(folder):
-        check_same(folder, read_config(folder), config)
-    if fabric.is_global_zero and not states(folder):
-        write_json(folder / "config.json", config)
-        write_json(folder / "split.json", {"seed": options.seed, **sets.to_json()})
+
+    def begin() -> None:
         shutil.rmtree(folder / "trunk", ignore_errors=True)
         converted_folder.save(trunk, folder / "trunk")
-    with watching(folder, options.tensorboard and fabric.is_global_zero) as watch:
+
+    lines, best, scores, interrupted = run_to_end(folder, parts, config, sets, begin)
+    return Trained(run, lines, best, scores, interrupted, inputs.passes)
+
+
+def run_to_end(
+    folder: Path, parts: Parts, config: Mapping[str, Any], sets: Sets, begin: Callable[[], None] = lambda: None
+) -> tuple[list[Epoch], Epoch, Scores | None, bool]:
+    """All epochs of a run in ``folder``, and what is made of the best: lines, best, test scores, if Ctrl-C came.
+
+    ``sets`` are the pictures as they are kept in split.json and tested; ``parts.sets`` may show them in other ways.
+    ``begin`` puts more into the folder of a new run.
+    """
+    first = parts.fabric.is_global_zero
+    if states(folder):
+        check_same(folder, read_config(folder), config)
+    elif first:
+        write_json(folder / "config.json", config)
+        write_json(folder / "split.json", {"seed": parts.options.seed, **sets.to_json()})
+        begin()
+    with watching(folder, parts.options.tensorboard and first) as watch:
         lines, best, interrupted = run_epochs(folder, parts, watch)
     scores = None
-    if fabric.is_global_zero:
+    if first:
+        parts.sets = sets
         scores = finish(folder, parts, lines, best)
-        write_json(folder / "config.json", {**config, "trunk_passes": inputs.passes})
+        write_json(folder / "config.json", {**config, "trunk_passes": getattr(parts.source, "passes", 0)})
         _report(folder)
         if not interrupted:
-            for state in folder.glob(f"{PREFIX}*"):
-                shutil.rmtree(state, ignore_errors=True)
-    return Trained(run, lines, best, scores, interrupted, inputs.passes)
+            forget(folder)
+    return lines, best, scores, interrupted
 
 
 def _check(options: Options) -> None:
@@ -153,7 +170,7 @@ def _check(options: Options) -> None:
 
 
 @contextmanager
-def _folder(fabric: Fabric, run: Path, force: bool, resume: bool) -> Iterator[Path]:
+def run_folder(fabric: Fabric, run: Path, force: bool, resume: bool) -> Iterator[Path]:
     """The folder to train into (``unfinished``), the same in all processes; the first one makes it."""
     if not fabric.is_global_zero:
         yield Path(fabric.broadcast(""))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from finetune.data.source import Source, read_source
+
+if TYPE_CHECKING:
+    from finetune.data.folders import LabelledPictures
 
 AREA = (0.08, 1.0)  # of a random crop, as a share of the picture's
 ASPECT = (3 / 4, 4 / 3)  # of a random crop, width to height
@@ -64,6 +69,12 @@ View: TypeAlias = Turned | RandomCrop | CentreCrop
 def read_view(source: Source | View, size: tuple[int, int]) -> np.ndarray:
     """What a source or a view of one shows, uint8 (*size, 3). Raises DataError as read_source does."""
     return source.read(size) if isinstance(source, (Turned, RandomCrop, CentreCrop)) else read_source(source, size)
+
+
+def centres(pictures: LabelledPictures, crop: Mapping[str, Any]) -> LabelledPictures:
+    """The middles of pictures, as the "crop" of a run or a model has it: {"scale": pixels of the shorter side}."""
+    views = tuple(CentreCrop(source, int(crop["scale"])) for source in pictures.paths)
+    return replace(pictures, paths=views)  # type: ignore[arg-type]  # a Reader takes views
 
 
 def crop_box(width: int, height: int, random: np.random.Generator) -> tuple[int, int, int, int]:

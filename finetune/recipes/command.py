@@ -53,7 +53,8 @@ def recipe_command(train: click.Command, name: str) -> click.Command:
     """The command of a recipe: options of ``train`` that it knows, with its defaults, and its own."""
     recipe = load_recipe(name)
     of_train = {param.name: param for param in train.params}
-    params = [copy.copy(of_train[option]) for option in ALWAYS]
+    resumes = ("resume",) if hasattr(recipe, "resume") else ()
+    params = [copy.copy(of_train[option]) for option in (*ALWAYS, *resumes)]
     known = [copy.copy(param) for param in [*(of_train[option] for option in recipe.KNOWS), *recipe.EXTRA]]
     for param in known:
         assert isinstance(param, click.Option)
@@ -75,11 +76,17 @@ def listed() -> list[tuple[str, str]]:
     return [(TUTORIAL, "A new head on a converted trunk, as in the Chainer tutorial on anime characters."), *recipes]
 
 
-def _train(recipe: ModuleType, data: Path, run: Path, test: Path | None, force: bool, **values: Any) -> None:
+def _train(
+    recipe: ModuleType, data: Path, run: Path, test: Path | None, force: bool, resume: bool = False, **values: Any
+) -> None:
     from finetune.checkpoint import check_free
 
-    check_free(run, force)  # before anything is read
-    finished = recipe.train(data, run, replace(recipe.DEFAULTS, **values), test, force)
+    options = replace(recipe.DEFAULTS, **values)
+    if resume:
+        finished = recipe.resume(data, run, options, test)
+    else:
+        check_free(run, force)  # before anything is read
+        finished = recipe.train(data, run, options, test, force)
     for line in finished.said:
         click.echo(line)
     click.echo(run)

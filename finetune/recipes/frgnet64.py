@@ -7,17 +7,17 @@ epoch, and the epoch of least validation loss is kept. `onnx detect --method win
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from finetune.options import Options
-from finetune.recipes import Finished
+from finetune.recipes import OF_ANY_NETWORK, Finished
 
 if TYPE_CHECKING:
-    from finetune.data.folders import LabelledPictures
+    from finetune.recipes.scratch import Network
 
 EPOCHS = 30
 
@@ -27,15 +27,6 @@ class FrgNet64Options(Options):
     """``turns``: every training picture is seen in its four quarter turns in an epoch."""
 
     turns: bool = True
-
-
-def turned(pictures: LabelledPictures) -> LabelledPictures:
-    """Every picture four times: upright, and turned by one, two and three quarters."""
-    from finetune.data.views import Turned
-
-    views = tuple(Turned(source, quarters) for source in pictures.paths for quarters in range(4))
-    labels = tuple(label for label in pictures.labels for _ in range(4))
-    return replace(pictures, paths=views, labels=labels)  # type: ignore[arg-type]  # the reader takes views
 
 
 DEFAULTS = FrgNet64Options(
@@ -50,22 +41,25 @@ DEFAULTS = FrgNet64Options(
     dropout=0.5,
     mirror=False,
 )
-KNOWS = (
-    *("epochs", "batch_size", "learning_rate", "lr_gamma", "momentum", "weight_decay", "dropout", "mirror"),
-    *("validation", "seed", "device", "precision", "workers"),
-)
+KNOWS = ("dropout", *OF_ANY_NETWORK)
 EXTRA = (click.Option(["--turns/--no-turns"], help="Every training picture in its four quarter turns."),)
 
 
 def train(data: Path, run: Path, options: FrgNet64Options, test: Path | None, force: bool) -> Finished:
-    """Train FrgNet64 on folders of pictures."""
-    from finetune.models.frgnet64 import frgnet64
-    from finetune.recipes.scratch import Network, train_network
+    """Train FrgNet64 on labelled pictures."""
+    from finetune.recipes.scratch import train_network
 
-    network = Network(
-        "frgnet64",
-        lambda classes: frgnet64(classes, options.dropout),
-        decay_with_rate=True,
-        views=turned if options.turns else lambda pictures: pictures,
-    )
-    return train_network(network, data, run, options, test, force)
+    return train_network(_network(options), data, run, options, test, force)
+
+
+def resume(data: Path, run: Path, options: FrgNet64Options, test: Path | None) -> Finished:
+    """Go on with such a training."""
+    from finetune.recipes.scratch import train_network
+
+    return train_network(_network(options), data, run, options, test, resume=True)
+
+
+def _network(options: FrgNet64Options) -> Network:
+    from finetune.recipes.scratch import Network
+
+    return Network("frgnet64", {"dropout": options.dropout}, decay_with_rate=True, turns=options.turns)

@@ -2,59 +2,70 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
+from caffe2torch.errors import DataError
 from caffe2torch.preprocess import LUMA, Preprocessing
 from caffe2torch.terminal import note
-from finetune.checkpoint import BEST, FORMAT, check_free, load_head, unfinished, write_json
-from finetune.data.batches import Reader, default_workers
+from finetune.checkpoint import FORMAT, check_free
+from finetune.data.batches import Batch, Reader, default_workers
 from finetune.data.folders import LabelledPictures
 from finetune.data.sets import Sets, read_sets
+from finetune.data.views import RandomCrop, Turned, centres
 from finetune.devices import describe, open_device
-from finetune.evaluate import Scores, predict_samples, score
-from finetune.loop import Parts, run_epochs
-from finetune.models.classifier import Classifier
+from finetune.inputs import Pictures, Plan
+from finetune.loop import Parts
 from finetune.models.head import parameters
-from finetune.models.trunk import FrozenTrunk
+from finetune.models.networks import Whole, build
 from finetune.options import Options
-from finetune.plots import plot_curves, plot_samples
 from finetune.recipes import Finished
-from finetune.table import Epoch, progress
-from finetune.train import VERSIONS
+from finetune.run_config import digests_of, hash_of_data, versions
+from finetune.table import Epoch
+from finetune.train import run_folder, run_to_end
+
+if TYPE_CHECKING:
+    from finetune.evaluate import Scores
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a recipe trains. ``build(classes)`` gives a module: float32 [N, C, H, W] -> logits [N, classes]."""
+    """What a recipe trains: the network of its name (finetune.models.networks), made with ``arguments``."""
 
     recipe: str
-    build: Callable[[int], nn.Module]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     channel_order: str = "RGB"  # or GRAY
     scale: float = 1.0  # of the pixels, 0..255
     subtract_mean: bool = True  # the mean pixel of the training pictures
     decay_with_rate: bool = False  # the weight decay is lowered in step with the learning rate
-    views: Callable[[LabelledPictures], LabelledPictures] = lambda pictures: pictures  # of the training pictures
+    turns: bool = False  # every training picture in its four quarter turns
+    crop: int | None = None  # random crops in training; else the centre, where the shorter side is scaled to this
 
 
 def train_network(
-    network: Network, data: Path, run: Path, options: Options, test: Path | None, force: bool
+    network: Network,
+    data: Path,
+    run: Path,
+    options: Options,
+    test: Path | None,
+    force: bool = False,
+    resume: bool = False,
 ) -> Finished:
     """Train ``network`` on the pictures under ``data`` with ``options``, whose ``size`` is set; all goes to ``run``.
 
-    Raises as finetune.train.train does.
+    Raises as finetune.train.train does, and DataError for pictures larger than the crops' scale.
     """
-    check_free(run, force)
+    if not resume:
+        check_free(run, force)
     assert options.size is not None  # every recipe's DEFAULTS have one
     size = options.size
-    fabric = open_device(options.device, options.precision)
+    if network.crop and max(size) > network.crop:
+        raise DataError(f"--size {max(size)} is more than --scale {network.crop}: no centre is as large")
+    fabric = open_device(options.device, options.precision, options.devices, options.nodes)
     note(f"device: {describe(fabric)}; precision {options.precision}")
     workers = default_workers(size, options.batch_size) if options.workers is None else options.workers
     options = replace(options, workers=workers)
@@ -62,37 +73,43 @@ def train_network(
         sets = read_sets(data, test, options.validation, options.seed, reader)
         preprocessing = _preprocessing(network, sets)
         torch.manual_seed(options.seed)
-        trained = network.build(len(sets.train.classes))
-        note(f"network: {network.recipe}, {parameters(trained):,} parameters")
-        classifier, optimizer = fabric.setup(without_trunk(trained, preprocessing), _sgd(trained, options))
+        description = {"name": network.recipe, "classes": len(sets.train.classes), **network.arguments}
+        whole = Whole(build(description), preprocessing)
+        note(f"network: {network.recipe}, {parameters(whole):,} parameters")
+        classifier, optimizer = fabric.setup(whole, _sgd(whole, options))
         if network.decay_with_rate:
             lower_decay(optimizer, options)
-        views = replace(sets, train=network.views(sets.train))
-        parts = Parts(fabric, classifier, trained, optimizer, reader, views, options)  # type: ignore[arg-type]
-        with unfinished(run, force) as folder:
-            write_json(folder / "config.json", _config(network, preprocessing, parts))
-            write_json(folder / "split.json", {"seed": options.seed, **sets.to_json()})
-            lines, best, interrupted = run_epochs(folder, parts)
-            scores = _finish(folder, parts, lines, best)
+        pictures = Pictures(reader, options.mirror, options.augment)
+        inputs = Crops(reader, options.mirror, options.augment, scale=network.crop) if network.crop else pictures
+        parts = Parts(fabric, classifier, whole, optimizer, reader, sets, options, inputs)
+        config = _config(description, preprocessing, parts, network)
+        with run_folder(fabric, run, force, resume) as folder:
+            if network.turns:
+                parts.sets = replace(sets, train=turned(sets.train))
+            _, best, scores, interrupted = run_to_end(folder, parts, config, sets)
     return Finished(_said(best, scores), interrupted)
 
 
-def without_trunk(network: nn.Module, preprocessing: Preprocessing) -> Classifier:
-    """Preprocessing and network as one classifier of uint8 pictures."""
-    return Classifier(FrozenTrunk(nn.Identity(), preprocessing), network)  # type: ignore[arg-type]
+def turned(pictures: LabelledPictures) -> LabelledPictures:
+    """Every picture four times: upright, and turned by one, two and three quarters."""
+    views = tuple(Turned(source, quarters) for source in pictures.paths for quarters in range(4))
+    labels = tuple(label for label in pictures.labels for _ in range(4))
+    return replace(pictures, paths=views, labels=labels)  # type: ignore[arg-type]  # a Reader takes views
 
 
-def _preprocessing(network: Network, sets: Sets) -> Preprocessing:
-    mean = sets.mean if network.subtract_mean else (0.0, 0.0, 0.0)
-    if network.channel_order == "GRAY":
-        mean = (sum(weight * value for weight, value in zip(LUMA, mean, strict=True)),)  # type: ignore[assignment]
-    return Preprocessing(network.channel_order, mean, network.scale)
+@dataclass
+class Crops(Pictures):
+    """Random parts of the pictures where they are changed at random; else their centres."""
 
+    scale: int = 256
 
-def _sgd(network: nn.Module, options: Options) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        network.parameters(), options.learning_rate, options.momentum, weight_decay=options.weight_decay, fused=True
-    )
+    def batches(self, pictures: LabelledPictures, plan: Plan, random: torch.Generator | None = None) -> Iterator[Batch]:
+        """As Inputs says."""
+        if random is None:
+            return super().batches(centres(pictures, {"scale": self.scale}), plan)
+        seeds = torch.randint(2**31, (len(pictures),), generator=random).tolist()
+        views = tuple(RandomCrop(source, seed) for source, seed in zip(pictures.paths, seeds, strict=True))
+        return super().batches(replace(pictures, paths=views), plan, random)  # type: ignore[arg-type]
 
 
 def lower_decay(optimizer: Any, options: Options) -> None:
@@ -105,35 +122,36 @@ def lower_decay(optimizer: Any, options: Options) -> None:
     optimizer.register_step_pre_hook(follow)
 
 
-def _finish(folder: Path, parts: Parts, lines: list[Epoch], best: Epoch) -> Scores | None:
-    """Draw the curves; draw samples of and test the best checkpoint."""
-    plot_curves(folder, lines, best)
-    load_head(folder, parts.head, BEST)
-    sets = parts.sets
-    shown = sets.validation if len(sets.validation) else sets.test or sets.train
-    samples = predict_samples(parts.fabric, parts.classifier, shown, parts.reader.size, parts.options.seed)
-    plot_samples(folder / "samples.png", samples)
-    if sets.test is None:
-        return None
-    with progress("testing", len(sets.test)) as advance:
-        scores = score(parts.fabric, parts.classifier, parts.in_order(sets.test), len(sets.test.classes), advance)
-    about = {"data": str(sets.test.root), "checkpoint": BEST, "epoch": best.epoch}
-    write_json(folder / "test.json", {**about, **scores.to_json(sets.test.classes)})
-    return scores
+def _preprocessing(network: Network, sets: Sets) -> Preprocessing:
+    mean: tuple[float, ...] = sets.mean if network.subtract_mean else (0.0, 0.0, 0.0)
+    if network.channel_order == "GRAY":
+        mean = (sum(weight * value for weight, value in zip(LUMA, mean, strict=True)),)
+    return Preprocessing(network.channel_order, mean, network.scale)
 
 
-def _config(network: Network, preprocessing: Preprocessing, parts: Parts) -> dict[str, Any]:
-    classes = parts.sets.train.classes
-    return {
+def _sgd(whole: Whole, options: Options) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        whole.parameters(), options.learning_rate, options.momentum, weight_decay=options.weight_decay, fused=True
+    )
+
+
+def _config(
+    description: Mapping[str, Any], preprocessing: Preprocessing, parts: Parts, network: Network
+) -> dict[str, Any]:
+    """config.json, as finetune.run_config has it for a head on a trunk."""
+    config = {
         "format": FORMAT,
         "recipe": network.recipe,
-        "classes": list(classes),
+        "network": dict(description),
+        "classes": list(parts.sets.train.classes),
         "size": list(parts.reader.size),
         "preprocessing": preprocessing.to_json(),
         "options": asdict(parts.options),
         "device": describe(parts.fabric),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "versions": versions(),
+        "data": {"sha256": hash_of_data(parts.sets, digests_of(parts.sets))},
     }
+    return {**config, "crop": {"scale": network.crop}} if network.crop else config
 
 
 def _said(best: Epoch, test: Scores | None) -> tuple[str, ...]:
