@@ -8,29 +8,10 @@ from typing import Any
 
 import click
 
+from caffe2torch.plugin_option import PLUGIN
 from caffe2torch.terminal import Commands, note, say
 
 FILE = click.Path(path_type=Path)
-
-
-def _load_plugins(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> None:
-    if paths:
-        from caffe2torch.plugins import load_plugin
-
-        for path in paths:
-            load_plugin(path)
-
-
-PLUGIN = click.option(
-    "--plugin",
-    type=FILE,
-    multiple=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_load_plugins,
-    metavar="FILE.py",
-    help="A Python file of your own with layers; it is run.",
-)
 FORK = click.option("--fork", metavar="NAME", help="The fork of Caffe that is meant, where several have a layer type.")
 
 

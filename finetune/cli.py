@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from caffe2torch.plugin_option import PLUGIN
 from caffe2torch.terminal import Commands
 from finetune.onnx_cli import onnx_main
 from finetune.options import Options
@@ -32,6 +33,7 @@ def main() -> None:
 @click.option("--test", type=FOLDER, help="Folder of classes to test the best checkpoint on at the end.")
 @click.option("--force", is_flag=True, help="Replace the run that is there.")
 @train_options
+@PLUGIN
 @click.option("--resume", is_flag=True, help="Go on with the run that was killed or interrupted.")
 def train(
     data: Path,
@@ -83,6 +85,7 @@ def recipes() -> None:
 @click.option("--batch-size", type=COUNT, default=DEFAULTS.batch_size)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @device_options
+@PLUGIN
 def evaluate(
     run: Path,
     data: Path,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caffe2torch.errors import DataError, ModelError
+from caffe2torch.plugin_option import PLUGIN
 from caffe2torch.terminal import Commands, note
 from finetune.detection.cli import detect, evaluate
 from finetune.output import open_stream, progress_fits, spare_inputs
@@ -33,6 +34,7 @@ onnx_main.add_command(evaluate)
 @click.argument("run", type=click.Path(path_type=Path), default=RUN)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: RUN/model.onnx]")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@PLUGIN
 def export(run: Path, output: Path | None, force: bool) -> None:
     """Make one ONNX file of the training run RUN (default: runs/finetune).
 

@@ -185,3 +185,30 @@ def test_packages_offer_layers(tmp_path: Path) -> None:
 
 def _path(folder: Path) -> str:
     return f"{folder}:{Path(caffe2torch.__file__).parents[1]}"
+
+
+def test_a_trunk_with_layers_of_ones_own(tmp_path: Path) -> None:
+    """`finetune train` and `onnx export` take --plugin, and say so where it is missing."""
+    from PIL import Image
+
+    from finetune.cli import main, onnx_main
+
+    for place, colour in enumerate(("red", "blue")):
+        (tmp_path / "data" / colour).mkdir(parents=True)
+        for shade in range(4):
+            picture = Image.new("RGB", (16, 16), (200 - 200 * place, 9 * shade, 200 * place))
+            picture.save(tmp_path / "data" / colour / f"{shade}.png")
+    caffe2torch.load_plugin(PLUGIN)
+    net = (nets.given("data", 1, 3, 16, 16), *NET[1:3])
+    folder.save(folder.from_caffemodel(None, nets.write(tmp_path, *net)), tmp_path / "trunk")
+    trunk, run = str(tmp_path / "trunk"), str(tmp_path / "run")
+    train = ["train", str(tmp_path / "data"), "--trunk", trunk, "-o", run, "--epochs", "1", "--workers", "0"]
+    loaded = dict(plugins._loaded)
+    plugins._loaded.clear()
+    missing = CliRunner().invoke(main, train)
+    plugins._loaded.update(loaded)
+    assert missing.exit_code == 1 and "--plugin my_layers.py" in missing.stderr
+    result = CliRunner().invoke(main, [*train, "--plugin", str(PLUGIN)])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(onnx_main, ["export", run, "--plugin", str(PLUGIN)])
+    assert result.exit_code == 0, result.output
