@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING
 
 from caffe2torch import known, limits
@@ -102,27 +102,31 @@ class InputShapes:
         self.notes.append(f"input {blob}: {best} x {best} assumed from the first InnerProduct's weights{others}")
         return (1, channels, best, best)
 
-    def _sizes(self, blob: str, channels: int) -> list[int]:
+    def _sizes(self, blob: str, channels: int) -> Sequence[int]:
         """The first sizes in a row of which the first InnerProduct gets as many numbers as it has weights for."""
         wires = self.resolver.to_product(blob)
         if not wires:
-            return []
+            return ()
         product = wires[-1].layer
         outputs = max(product.param("inner_product_param").num_output, 1)
         wanted = product.blobs[0].count // outputs if product.blobs else 0
+
+        def gives(size: int) -> int:
+            return self.resolver.gives(blob, (1, channels, size, size))
 
         def fits(size: int) -> bool:
             return bool(self.resolver.fits(blob, (1, channels, size, size)))
 
         every = range(1, limits.SIZES + 1)
-        first = bisect_left(every, wanted, key=lambda size: self.resolver.gives(blob, (1, channels, size, size)))
-        # Layers that refuse some sizes mislead the search: then one size after another is tried.
-        start = every[first] if first < len(every) and fits(every[first]) else self._tried(fits, len(wires))
-        return list(takewhile(fits, range(start, limits.SIZES + 1))) if start else []
-
-    def _tried(self, fits: Callable[[int], bool], layers: int) -> int:
-        """The first size that fits, of as many as may be tried; 0 without one."""
-        return next(filter(fits, range(1, min(limits.SIZES, limits.TRIED // layers) + 1)), 0)
+        first = bisect_left(every, wanted, key=gives)
+        found = every[first : bisect_right(every, wanted, key=gives)]
+        if found and fits(found[0]) and fits(found[-1]):
+            return found
+        if not found and first and gives(every[first - 1]):
+            return ()  # one size gives less, the next more
+        # Layers that refuse some sizes mislead the search: one after another is tried, as far as that takes no time.
+        tried = every[: limits.TRIED // len(wires)]
+        return list(takewhile(fits, dropwhile(lambda size: not fits(size), tried)))
 
     def _channels(self, blob: str) -> int | None:
         for entry in self.readers[blob]:
