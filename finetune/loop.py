@@ -89,7 +89,7 @@ def run_epochs(
             title = f"epoch {number} of {epochs}"
             with progress(title, len(parts.sets.train) + len(parts.sets.validation)) as advance:
                 line = _epoch(number, parts, advance)
-            is_best = best is None or _better(line, best)
+            is_best = best is None or _better(line, best, options.keep)
             with interrupts_wait():
                 lines.append(line)
                 best = line if is_best or best is None else best
@@ -228,9 +228,11 @@ def interrupts_wait() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _better(line: Epoch, best: Epoch) -> bool:
-    """More accurate in validation, at a tie of less loss; where nothing is validated, the later."""
+def _better(line: Epoch, best: Epoch, keep: str = "accuracy") -> bool:
+    """More accurate in validation, at a tie of less loss; ``keep`` "loss": of less loss; nothing validated: later."""
     if line.validation_accuracy is None or best.validation_accuracy is None:
         return True
     assert line.validation_loss is not None and best.validation_loss is not None
+    if keep == "loss":
+        return line.validation_loss < best.validation_loss
     return (line.validation_accuracy, -line.validation_loss) > (best.validation_accuracy, -best.validation_loss)

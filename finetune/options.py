@@ -32,6 +32,7 @@ class Options:
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
     class_weights: bool = False  # classes count alike, however many pictures they have
+    keep: str = "accuracy"  # the best epoch: of most validation accuracy, or "loss", of least loss
     early_stop: int | None = None  # epochs without a better one
     hidden: int = 4096
     dropout: float = 0.5

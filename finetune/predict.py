@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from caffe2torch.errors import DataError, ModelError
-from caffe2torch.pictures import find_pictures, load_picture
-from finetune.runtime import Session
+from caffe2torch.pictures import find_pictures
+from finetune.data.views import CentreCrop, read_view
+from finetune.runtime import ModelInfo, Session
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def predict(
     decoded pictures are in memory. Raises ModelError if the model fails.
     """
     batch: list[tuple[Path, np.ndarray] | Prediction] = []
-    for read in _read_ahead(pictures, session.info.size, workers or cores(), 2 * batch_size):
+    for read in _read_ahead(pictures, session.info, workers or cores(), 2 * batch_size):
         batch.append(read)
         if len(batch) == batch_size:
             yield from _classify(session, batch, top_k)
@@ -73,14 +74,14 @@ def cores() -> int:
 
 
 def _read_ahead(
-    pictures: Iterable[Path | Prediction], size: tuple[int, int], workers: int, ahead: int
+    pictures: Iterable[Path | Prediction], info: ModelInfo, workers: int, ahead: int
 ) -> Iterator[tuple[Path, np.ndarray] | Prediction]:
     """Every path with its picture (uint8, height, width, 3), or what says why it cannot be read, in order."""
     pool = ThreadPoolExecutor(workers, "decode")
     waiting: deque[Future[tuple[Path, np.ndarray] | Prediction]] = deque()
     try:
         for picture in pictures:
-            waiting.append(pool.submit(_read, picture, size))
+            waiting.append(pool.submit(_read, picture, info))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -89,11 +90,11 @@ def _read_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(picture: Path | Prediction, size: tuple[int, int]) -> tuple[Path, np.ndarray] | Prediction:
+def _read(picture: Path | Prediction, info: ModelInfo) -> tuple[Path, np.ndarray] | Prediction:
     if isinstance(picture, Prediction):
         return picture
     try:
-        return picture, load_picture(picture, size)
+        return picture, read_view(CentreCrop(picture, info.crop) if info.crop else picture, info.size)
     except DataError as error:
         return Prediction(picture, error=_reason(picture, error))
 

@@ -118,6 +118,7 @@ class ModelInfo:
     size: tuple[int, int]  # (height, width) that pictures are resized to, bicubic
     recipe: str
     trunk: str
+    crop: int | None = None  # pixels of a picture's shorter side when its centre is taken; None: the whole is resized
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,10 @@ def _info(path: Path, said: Mapping[str, Any]) -> ModelInfo:
         classes = tuple(string(name) for name in said["classes"])
         if not classes:
             raise ValueError("no classes")
-        return ModelInfo("classifier", classes, (height, width), string(said["recipe"]), string(said["trunk"]))
+        crop = positive(said["crop"]["scale"], "crop") if "crop" in said else None
+        if crop is not None and crop < max(height, width):
+            raise ValueError(f"crop {crop}")
+        return ModelInfo("classifier", classes, (height, width), string(said["recipe"]), string(said["trunk"]), crop)
 
 
 def _check_ends(path: Path, handle: Any, info: ModelInfo) -> None:

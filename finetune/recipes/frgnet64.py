@@ -36,6 +36,7 @@ DEFAULTS = FrgNet64Options(
     learning_rate=0.001,
     lr_step=tuple(range(1, 1000)),
     lr_gamma=0.97,
+    keep="loss",
     momentum=0.9,
     weight_decay=1e-4,
     dropout=0.5,

@@ -49,6 +49,7 @@ def test_the_best_is_more_accurate_then_of_less_loss_then_the_earlier() -> None:
     assert _better(epoch(2, 0.9, 0.4), best)
     assert not _better(epoch(2, 0.9, 0.5), best)
     assert not _better(epoch(2, 0.8, 0.1), best)
+    assert _better(epoch(2, 0.8, 0.4), best, "loss") and not _better(epoch(2, 0.95, 0.5), best, "loss")
     assert _better(epoch(2, None, None), epoch(1, None, None))  # nothing validated: the last
 
 

@@ -131,13 +131,13 @@ def test_decoding_goes_on_while_the_model_runs(session: Session, colours: Path) 
             seen.append(len(stacked))
             return session.probabilities(stacked)
 
-    def counted(path: Path, size: tuple[int, int]) -> np.ndarray:
+    def counted(path: Path, size: tuple[int, int], max_pixels: int) -> np.ndarray:
         picture = load_picture(path, size)
         decoded.release()
         return picture
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("finetune.predict.load_picture", counted)
+        patch.setattr("finetune.data.source.load_picture", counted)
         assert len(list(predict(Waiting(), watched(), batch_size=4, workers=2))) == 12  # type: ignore[arg-type]
     assert seen == [4, 4, 4]
 
