@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch.calls import Step
+from caffe2torch.layers.loops import Body
 from caffe2torch.layers.windows import padding
-from caffe2torch.limits import NODE
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, layer
 
@@ -78,8 +78,8 @@ class Correlation(Operation):
         return [(bottoms[0][0], len(self._shifts()) ** 2, height, width)]
 
     def made(self, bottoms: Sequence[Shape]) -> int:
-        planes = padding(bottoms[0][2:], (2 * self.pad,) * 2) * bottoms[0][1]
-        return planes + NODE * len(self._shifts()) ** 2
+        height, width = self._extent(bottoms[0])
+        return padding(bottoms[0][2:], (2 * self.pad,) * 2) * bottoms[0][1] + len(self._shifts()) * height * width
 
     def multiply_adds(self, bottoms: Sequence[Shape]) -> int:
         _, shifts, height, width = self.shape(bottoms)[0]
@@ -91,24 +91,50 @@ class Correlation(Operation):
         return Step(f"correlation({{0}}, {{1}}, {self.reach}{given}{', subtract=True' if self.subtract else ''})")
 
     def onnx(self, nodes: LayerNodes) -> None:
+        """Row by row of displacements, in a Loop."""
         first, second = (self._padded(nodes, value) for value in nodes.inputs)
         height, width = self._extent(nodes.input_shapes[0])
         first = _window(nodes, first, (self.reach, self.reach), (height, width))
-        maps = []
-        for row in self._shifts():
-            band = _window(nodes, second, (row, 0), (height, width + 2 * self.reach))
-            for column in self._shifts():
-                moved = _window(nodes, band, (0, column), (height, width))
-                if self.subtract:
-                    likeness = nodes.add("Abs", [nodes.add("Sub", [first, moved])])
-                else:
-                    likeness = nodes.add("Mul", [first, moved])
-                maps.append(nodes.add("ReduceMean", [likeness], axes=[1]))
+        shifts = self._shifts()
+        body = Body(nodes, "displace")
+        turn, going = body.inputs(("int64", []), ("bool", []))
+        start = body.add("Mul", [turn, nodes.constant(np.array([self.step], np.int64), "step")])
+        start = body.add("Add", [start, nodes.constant(np.array([shifts.start], np.int64), "first")])
+        end = body.add("Add", [start, nodes.constant(np.array([height], np.int64), "rows")])
+        band = body.add("Slice", [second, start, end, nodes.constant(np.array([2], np.int64), "axis")])
+        alike = self._differences if self.subtract else self._products
+        row = alike(nodes, body, first, band, (height, width))
+        graph = body.graph(("bool", body.add("Identity", [going]), []), ("float32", row, [None] * 4))
+        count, always = nodes.constant(np.int64(len(shifts)), "count"), nodes.constant(np.bool_(True), "always")
+        rows = nodes.add("Transpose", [nodes.add("Loop", [count, always], body=graph)], perm=[1, 0, 4, 2, 3])
+
         plain = self.kernel == self.stride == 1
-        joined = nodes.add("Concat", maps, nodes.outputs if plain else 1, axis=1)
+        shape = nodes.batched([nodes.input_shapes[0][0], len(shifts) ** 2, height, width])
+        joined = nodes.reshape(rows, shape, nodes.outputs[0] if plain else None)
         if not plain:
             sides = {"kernel_shape": [self.kernel] * 2, "strides": [self.stride] * 2}
             nodes.add("AveragePool", [joined], nodes.outputs, **sides)
+
+    def _products(self, nodes: LayerNodes, body: Body, first: str, band: str, size: tuple[int, int]) -> str:
+        """Means of products, (N, height, width, displacements): of the products of all columns with all, a band."""
+        width, columns = size[1], size[1] + 2 * self.reach
+        scale = nodes.constant(np.float32(1 / nodes.input_shapes[0][1]), "mean")
+        lines = nodes.add("Mul", [nodes.add("Transpose", [first], perm=[0, 2, 3, 1]), scale])
+        every = body.add("MatMul", [lines, body.add("Transpose", [band], perm=[0, 2, 1, 3])])
+        # With one number more in each line, what lies on a diagonal comes to lie in a column.
+        flat = body.add("Reshape", [every, nodes.constant(np.array([0, 0, -1], np.int64), "flat")])
+        flat = body.add("Pad", [flat, nodes.constant(np.array([0] * 5 + [width], np.int64), "pads")])
+        wide = body.add("Reshape", [flat, nodes.constant(np.array([0, 0, width, columns + 1], np.int64), "shape")])
+        shifts = self._shifts()
+        places = ((shifts.start,), (shifts.stop,), (3,), (self.step,))
+        return body.add("Slice", [wide, *(nodes.constant(np.array(each, np.int64), "place") for each in places)])
+
+    def _differences(self, nodes: LayerNodes, body: Body, first: str, band: str, size: tuple[int, int]) -> str:
+        """Means of absolute differences, (N, height, width, displacements)."""
+        columns = np.arange(size[1])[:, None] + np.array(self._shifts())
+        moved = body.add("Gather", [band, nodes.constant(columns.astype(np.int64), "columns")], axis=3)
+        still = nodes.add("Unsqueeze", [first, nodes.constant(np.array([4], np.int64), "axis")])
+        return body.add("ReduceMean", [body.add("Abs", [body.add("Sub", [still, moved])])], axes=[1], keepdims=0)
 
     def _padded(self, nodes: LayerNodes, value: str) -> str:
         if not self.pad:
