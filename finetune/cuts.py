@@ -75,7 +75,7 @@ def find_cut(
     plan = plan_batches(len(some), options.batch_size)
     found.part = (0, 1)
     rows = np.concatenate([batch.pictures.half().numpy() for batch in found.batches(some, plan)])
-    parts = folds(some.labels, None, FOLDS, options.seed)
+    parts = folds(some.labels, some.groups, FOLDS, options.seed)
     cuts, start = [], 0
     for value in values:
         length = _length(value)

@@ -18,12 +18,16 @@ NAMED_AT_MOST = 10  # names in one message
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """Where pictures come from, and their labels: ``labels[i]`` is the index in ``classes`` of ``paths[i]``'s class."""
+    """Where pictures come from, and their labels: ``labels[i]`` is the index in ``classes`` of ``paths[i]``'s class.
+
+    Where ``groups`` is known, near-duplicates have the same number in it (finetune.data.duplicates).
+    """
 
     root: Path
     classes: tuple[str, ...]
     paths: tuple[Source, ...]
     labels: tuple[int, ...]
+    groups: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -31,7 +35,9 @@ class LabelledPictures:
     def subset(self, indices: Iterable[int]) -> LabelledPictures:
         """The pictures at ``indices``, in that order; the classes stay."""
         chosen = list(indices)
-        return replace(self, paths=tuple(self.paths[i] for i in chosen), labels=tuple(self.labels[i] for i in chosen))
+        groups = None if self.groups is None else tuple(self.groups[i] for i in chosen)
+        labels = tuple(self.labels[i] for i in chosen)
+        return replace(self, paths=tuple(self.paths[i] for i in chosen), labels=labels, groups=groups)
 
     def counts(self) -> list[int]:
         """Pictures of each class, in the order of ``classes``."""
@@ -67,9 +73,9 @@ def read_folders(root: Path, classes: Sequence[str] | None = None) -> tuple[Labe
         raise DataError(f"{root}: no folder with pictures in it; a folder per class is wanted{about}")
     names = tuple(found) if classes is None else tuple(classes)
     if unknown := [name for name in found if name not in names]:
-        raise DataError(f"{root}: {_named(unknown)}: not among the {len(names)} classes that were trained")
+        raise DataError(f"{root}: {named(unknown)}: not among the {len(names)} classes that were trained")
     if missing := [name for name in names if name not in found and name not in empty]:
-        remarks.append(f"{root}: no folder for {_count(missing, 'class', 'classes')}: {_named(missing)}")
+        remarks.append(f"{root}: no folder for {_count(missing, 'class', 'classes')}: {named(missing)}")
     pairs = [(path, names.index(name)) for name, pictures in found.items() for path in pictures]
     return LabelledPictures(root, names, tuple(p for p, _ in pairs), tuple(label for _, label in pairs)), remarks
 
@@ -79,7 +85,7 @@ def check_trainable(pictures: LabelledPictures) -> None:
     few = [name for name, count in zip(pictures.classes, pictures.counts(), strict=True) if count < 2]
     if few:
         raise DataError(
-            f"{pictures.root}: fewer than 2 readable pictures in {_named(few)}: "
+            f"{pictures.root}: fewer than 2 readable pictures in {named(few)}: "
             f"add pictures, remove the folder, or put a file named {IGNORE} into it"
         )
     if len(pictures.classes) < 2:
@@ -89,14 +95,14 @@ def check_trainable(pictures: LabelledPictures) -> None:
 def _remarks(root: Path, hidden: list[Path], ignored: list[Path], empty: list[str], loose: list[Path]) -> list[str]:
     remarks = []
     if hidden:
-        remarks.append(f"{_count(hidden, 'hidden folder')} left out: {_named(f.name for f in hidden)}")
+        remarks.append(f"{_count(hidden, 'hidden folder')} left out: {named(f.name for f in hidden)}")
     if ignored:
-        names = _named(folder.name for folder in ignored)
+        names = named(folder.name for folder in ignored)
         remarks.append(f"{_count(ignored, 'folder')} with a file named {IGNORE} left out: {names}")
     if empty:
-        remarks.append(f"{_count(empty, 'folder')} without a picture left out: {_named(empty)}")
+        remarks.append(f"{_count(empty, 'folder')} without a picture left out: {named(empty)}")
     if loose:
-        names = _named(path.name for path in loose)
+        names = named(path.name for path in loose)
         remarks.append(f"{_count(loose, 'picture')} beside the class folders left out: {names}")
     return [f"{root}: {remark}" for remark in remarks]
 
@@ -105,7 +111,7 @@ def _count(things: Sequence[object], one: str, many: str = "") -> str:
     return f"{len(things)} {one if len(things) == 1 else many or one + 's'}"
 
 
-def _named(names: Iterable[str | os.PathLike[str]]) -> str:
+def named(names: Iterable[str | os.PathLike[str]]) -> str:
     listed = [str(name) for name in names]
     more = len(listed) - NAMED_AT_MOST
     return ", ".join(listed[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

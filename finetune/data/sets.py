@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from caffe2torch.errors import DataError
 from caffe2torch.terminal import note
 from finetune.data.batches import Reader
-from finetune.data.folders import LabelledPictures, check_trainable, read_folders
+from finetune.data.duplicates import groups_of, near_duplicates
+from finetune.data.folders import LabelledPictures, check_trainable
+from finetune.data.labelled import read_labelled
 from finetune.data.source import Source, name_of
 from finetune.data.split import random_split, split
 from finetune.data.survey import Survey, mean_pixel, survey
 from finetune.table import progress
+
+EXAMPLES = 3  # groups of near-duplicates in a line
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Sets:
     test: LabelledPictures | None
     mean: tuple[float, float, float]
     unreadable: tuple[Source, ...]
+    near_duplicates: tuple[tuple[Source, ...], ...] = ()  # groups among the pictures to train and to validate on
+    in_test: tuple[tuple[Source, Source], ...] = ()  # a test picture, and a picture to train on that it is much like
 
     def to_json(self) -> dict[str, Any]:
         """split.json: names of the pictures, as name_of gives them."""
@@ -35,32 +43,52 @@ class Sets:
             "train": [name_of(source, root) for source in self.train.paths],
             "validation": [name_of(source, root) for source in self.validation.paths],
             "unreadable": [name_of(source, root) for source in self.unreadable],
+            "near_duplicates": [[name_of(source, root) for source in group] for group in self.near_duplicates],
+            "in_test": [[name_of(one, self._test_root), name_of(other, root)] for one, other in self.in_test],
         }
+
+    @property
+    def _test_root(self) -> Path:
+        return self.test.root if self.test else self.train.root
 
 
 def read_sets(
     data: Path, test: Path | None, validation: float, seed: int, reader: Reader, careful: bool = True
 ) -> Sets:
-    """Find, look at and split the pictures under ``data``, and find those under ``test``; says what it leaves out.
+    """Find, look at and split the pictures of ``data`` (read_labelled), and find those of ``test``; says what it
+    leaves out.
 
-    Not ``careful``: split as the tutorial does (random_split). Raises DataError: no classes, a class with fewer than 2
-    readable pictures, test folders that are no class.
+    Near-duplicates are never parted by the split, and told; so are test pictures of which the other pictures have a
+    near-duplicate. Not ``careful``: split as the tutorial does (random_split). Raises DataError: no classes, a class
+    with fewer than 2 readable pictures, a test class that is not trained.
     """
-    pictures, remarks = read_folders(data)
+    pictures, remarks = read_labelled(data)
     check_trainable(pictures)
     tested = None
     if test is not None:
-        tested, more = read_folders(test, pictures.classes)
+        tested, more = read_labelled(test, pictures.classes)
         remarks += more
     for remark in remarks:
         note(remark)
     pictures, found, unreadable = read_once(pictures, reader)
     check_trainable(pictures)
+    descriptions, labels = found.descriptions, pictures.labels
     if tested is not None:
-        tested, _, _ = read_once(tested, reader)
-    chosen, held = (split if careful else random_split)(pictures.labels, validation, seed)
-    sets = Sets(pictures.subset(chosen), pictures.subset(held), tested, mean_pixel(found, chosen), tuple(unreadable))
-    _tell(sets)
+        tested, looked, _ = read_once(tested, reader)
+        descriptions, labels = np.concatenate([descriptions, looked.descriptions]), labels + tested.labels
+    groups = near_duplicates(descriptions, labels).tolist()
+    pictures = replace(pictures, groups=tuple(groups[: len(pictures)]))
+    if careful:
+        chosen, held = split(pictures.labels, validation, seed, pictures.groups)
+    else:
+        chosen, held = random_split(pictures.labels, validation, seed)
+    alike = tuple(tuple(pictures.paths[i] for i in group) for group in groups_of(groups[: len(pictures)]))
+    # The first of a group is its name, and the test pictures come last.
+    leaks = [(place, name) for place, name in enumerate(groups[len(pictures) :]) if name < len(pictures)]
+    in_test = tuple((tested.paths[place], pictures.paths[name]) for place, name in leaks) if tested else ()
+    mean = mean_pixel(found, chosen)
+    sets = Sets(pictures.subset(chosen), pictures.subset(held), tested, mean, tuple(unreadable), alike, in_test)
+    _tell(sets, careful)
     return sets
 
 
@@ -78,7 +106,7 @@ def read_once(pictures: LabelledPictures, reader: Reader) -> tuple[LabelledPictu
     return pictures.subset(found.readable), found, [path for path, _ in found.unreadable]
 
 
-def _tell(sets: Sets) -> None:
+def _tell(sets: Sets, careful: bool) -> None:
     counts = [a + b for a, b in zip(sets.train.counts(), sets.validation.counts(), strict=True)]
     least, most = min(counts), max(counts)
     each = f"{least} to {most}" if least < most else str(most)
@@ -87,3 +115,21 @@ def _tell(sets: Sets) -> None:
         f"data: {len(counts)} classes of {each} pictures; "
         f"{len(sets.train)} pictures to train, {len(sets.validation)} to validate{tested}"
     )
+    root = sets.train.root
+    if sets.near_duplicates:
+        kept = "each on one side of the split" if careful else "the split pays no heed to them"
+        note(
+            f"near-duplicates: {sum(map(len, sets.near_duplicates))} pictures in {len(sets.near_duplicates)} groups, "
+            f"{kept}: {_examples([[name_of(source, root) for source in group] for group in sets.near_duplicates])}"
+        )
+    if sets.in_test and sets.test:
+        pairs = [[name_of(one, sets.test.root), name_of(other, root)] for one, other in sets.in_test]
+        note(
+            f"near-duplicates: {len(pairs)} of {len(sets.test)} test pictures are much like one to train or validate "
+            f"on, which flatters the test: {_examples(pairs)}"
+        )
+
+
+def _examples(groups: list[list[str]]) -> str:
+    shown = "; ".join(" = ".join(group[:3]) + (" = …" if len(group) > 3 else "") for group in groups[:EXAMPLES])
+    return shown + (f"; and {len(groups) - EXAMPLES} more" if len(groups) > EXAMPLES else "")

@@ -91,6 +91,20 @@ def name_of(source: Source, root: Path) -> str:
     return f"{name}#{source.place}" if isinstance(source, IdxSource) else name
 
 
+def source_named(name: str, root: Path) -> Source:
+    """The source that name_of names so; a name that no file has may be any."""
+    path = root / name
+    before, mark, after = name.rpartition("#")
+    if not mark or path.exists():
+        return path
+    path = root if root.is_file() and before == root.name else root / before
+    try:
+        edges = tuple(float(edge) for edge in after.split(","))
+        return BoxSource(path, edges) if len(edges) == 4 else IdxSource(path, int(after))
+    except ValueError:
+        return root / name
+
+
 def file_of(source: Source) -> Path:
     """The file that it is read from."""
     return source if isinstance(source, Path) else source.path

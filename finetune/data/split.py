@@ -17,16 +17,19 @@ def split(
 
     Of n pictures n · (1 − validation), rounded down, train, and of each class its share within one picture; a class
     always keeps one that trains. Pictures of one group (``groups[i]`` is that of picture i; None: each is its own)
-    stay on one side; where large groups do not fit, more train. ``validation`` is a share in [0, 1). numpy's
-    RandomState, whose stream is frozen, decides by ``seed``.
+    stay on one side; a group of more than a tenth of what is held out of its class trains, lest one picture decide
+    the measure. ``validation`` is a share in [0, 1). numpy's RandomState, whose stream is frozen, decides by ``seed``.
     """
     random = np.random.RandomState(seed)
     members = _members(labels, groups, random)
     room = _room(labels, validation, random)
+    most = {label: max(2, count // 10) for label, count in room.items()}
     held: list[int] = []
     for indices in members:
         wanted = Counter(labels[i] for i in indices)
-        if all(room[label] >= count for label, count in wanted.items()):
+        if all(room[label] >= count for label, count in wanted.items()) and all(
+            len(indices) <= most[label] for label in wanted
+        ):
             room.subtract(wanted)
             held += indices
     chosen = set(held)

@@ -1,13 +1,15 @@
-"""One look at every picture before training: which can be read, and what their mean pixel is."""
+"""One look at every picture before training: which can be read, their mean pixel, what they look like in short."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from finetune.data.batches import Reader, plan_batches
+from finetune.data.duplicates import LENGTH, describe
 from finetune.data.folders import LabelledPictures
 from finetune.data.source import Source
 
@@ -16,26 +18,31 @@ PICTURES_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Survey:
-    """What the look found. ``sums[i]`` are the sums of R, G and B over picture ``readable[i]`` at ``size``."""
+    """What the look found. ``sums[i]`` are the sums of R, G and B over picture ``readable[i]`` at ``size``, and
+    ``descriptions[i]`` is what duplicates.describe says of it, float16 (259,).
+    """
 
     readable: list[int]
     sums: list[list[int]]
     unreadable: list[tuple[Source, str]]
     size: tuple[int, int]
+    descriptions: np.ndarray
 
 
 def survey(pictures: LabelledPictures, reader: Reader, advance: Callable[[int], None] = lambda done: None) -> Survey:
     """Decode every picture once; ``advance`` hears how many more are done."""
-    found = Survey([], [], [], reader.size)
+    found = Survey([], [], [], reader.size, np.empty((len(pictures), LENGTH), np.float16))
     plan = plan_batches(len(pictures), PICTURES_AT_ONCE)
     decoded = reader.read([[pictures.paths[i] for i in indices] for indices in plan])
     for indices, (stacked, unreadable) in zip(plan, decoded, strict=True):
         found.readable.extend(index for place, index in enumerate(indices) if place not in unreadable)
         found.unreadable.extend((pictures.paths[indices[place]], reason) for place, reason in unreadable.items())
         if len(stacked):
+            place = len(found.sums)
+            found.descriptions[place : place + len(stacked)] = describe(stacked.numpy())
             found.sums.extend(stacked.sum(dim=(1, 2), dtype=torch.int64).tolist())
         advance(len(indices))
-    return found
+    return replace(found, descriptions=found.descriptions[: len(found.readable)])
 
 
 def mean_pixel(found: Survey, chosen: Sequence[int]) -> tuple[float, float, float]:

@@ -1,0 +1,184 @@
+"""Near-duplicates: the same picture saved again, resized, recoloured, cropped a little, mirrored or turned by 90°.
+
+Each picture is described by its low frequencies (a cosine transform of 16 x 16 coefficients, as perceptual hashes use)
+weighted by frequency, so that fine differences count as much as coarse ones, relative to its contrast; and by its mean
+colour. Mirroring and turning only change signs of the coefficients and transpose them, so all eight positions of a
+picture are compared without decoding it again. Comparing takes about n · √n steps for n pictures, not n².
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+FREQUENCIES = 16
+LENGTH = FREQUENCIES * FREQUENCIES + 3  # of a description
+CONTRAST = 6.0  # levels (0..255) below which a picture counts as flat, weighted by frequency
+COLOUR = 0.007  # of distance, for a level of the mean colour
+
+# Largest distance of near-duplicates. Between unrelated pictures it is 1 and more; a picture saved again is below 0.1,
+# one made brighter by 30 % mostly below 0.5. Drawings of one hand (emoji)
+# come as near as 0.25 while they show different things: a different label is evidence of that.
+SAME_LABEL = 0.5
+OTHER_LABEL = 0.2
+
+CELLS_EACH = 4  # that a picture is put into: of the nearest
+ENOUGH = 32  # members of one group that are compared with a cell
+ROWS = 256  # compared at once by what is quick to compare
+PAIRS = 4096  # compared at once in all positions
+
+
+def describe(pictures: np.ndarray) -> np.ndarray:
+    """Descriptions float16 (N, 259) of pictures uint8 (N, H, W, 3)."""
+    height, width = pictures.shape[1:3]
+    values = np.asarray(pictures, np.float32)
+    luma = values @ np.array([0.299, 0.587, 0.114], np.float32)
+    found = _basis(height) @ luma @ _basis(width).T
+    found[:, 0, 0] = 0
+    places = np.arange(FREQUENCIES)
+    found *= np.hypot(places[:, None], places[None])
+    flat = found.reshape(len(found), -1)
+    flat /= np.sqrt((flat**2).sum(axis=1, keepdims=True) + CONTRAST**2)
+    return np.concatenate([flat, values.mean(axis=(1, 2)) * COLOUR], axis=1).astype(np.float16)
+
+
+def near_duplicates(descriptions: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """For each of the N pictures described, the index of the first picture of its group: int64 (N,).
+
+    Two pictures closer than 0.5 (0.2 where their labels differ) are of one group, as is whoever is close to one of
+    them. A pair is missed only where its pictures share none of the four nearest of √N cells each.
+    """
+    total = len(descriptions)
+    groups = _Groups(total)
+    _, first, same = np.unique(descriptions, axis=0, return_index=True, return_inverse=True)
+    groups.join(first[same.reshape(-1)], np.arange(total))  # the very same: compared once
+    chosen = np.sort(first)
+    invariant = _invariant(descriptions[chosen])
+    named = np.asarray(labels)
+    for cell in _cells(invariant):
+        members, features = chosen[cell], invariant[cell]
+        compared: Counter[int] = Counter()
+        for start in range(0, len(cell), ROWS):
+            rows = _unlike(groups.of(members[start : start + ROWS]), compared) + start
+            left, right = _candidates(features, rows)
+            for at in range(0, len(left), PAIRS):
+                one, other = members[left[at : at + PAIRS]], members[right[at : at + PAIRS]]
+                apart = groups.of(one) != groups.of(other)
+                one, other = one[apart], other[apart]
+                limit = np.where(named[one] == named[other], SAME_LABEL, OTHER_LABEL)
+                near = distance(descriptions[one], descriptions[other]) <= limit
+                groups.join(one[near], other[near])
+    return groups.of(np.arange(total))
+
+
+def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Distances float32 (N,) of pairs described (N, 259), each in the position of ``right`` that is nearest."""
+    one, other = np.asarray(left, np.float32), np.asarray(right, np.float32)
+    colour = ((one[:, -3:] - other[:, -3:]) ** 2).sum(axis=1)
+    square, turned = (part[:, :-3].reshape(-1, FREQUENCIES, FREQUENCIES) for part in (one, other))
+    energy = (square**2).sum(axis=(1, 2)) + (turned**2).sum(axis=(1, 2))
+    odd = np.arange(FREQUENCIES) % 2
+    alike = np.full(len(one), -np.inf, np.float32)
+    for position in (turned, turned.transpose(0, 2, 1)):
+        product = square * position
+        # The sums over even and odd rows and columns; mirroring changes the sign of the odd ones.
+        parts = [[product[:, odd == a][:, :, odd == b].sum(axis=(1, 2)) for b in (0, 1)] for a in (0, 1)]
+        for rows in (1, -1):
+            for columns in (1, -1):
+                total = parts[0][0] + columns * parts[0][1] + rows * (parts[1][0] + columns * parts[1][1])
+                alike = np.maximum(alike, total)
+    return np.asarray(np.sqrt(np.maximum(energy - 2 * alike, 0) + colour))
+
+
+def groups_of(groups: Sequence[int]) -> list[list[int]]:
+    """The groups of two pictures and more, as lists of indices, in the order of their first pictures."""
+    found: dict[int, list[int]] = {}
+    for index, group in enumerate(groups):
+        found.setdefault(int(group), []).append(index)
+    return [members for members in found.values() if len(members) > 1]
+
+
+class _Groups:
+    """Sets of indices that are joined: the least index of a set is its name."""
+
+    def __init__(self, total: int) -> None:
+        self.parent = np.arange(total)
+
+    def of(self, indices: np.ndarray) -> np.ndarray:
+        roots = self.parent[indices]
+        while not np.array_equal(above := self.parent[roots], roots):
+            roots = above
+        self.parent[indices] = roots
+        return np.asarray(roots)
+
+    def join(self, one: np.ndarray, other: np.ndarray) -> None:
+        while len(one):
+            left, right = self.of(one), self.of(other)
+            apart = left != right
+            one, other, left, right = one[apart], other[apart], left[apart], right[apart]
+            np.minimum.at(self.parent, np.maximum(left, right), np.minimum(left, right))
+
+
+@functools.cache
+def _basis(length: int) -> np.ndarray:
+    """float32 (16, length): a side's cosine transform such that the squares of a picture's coefficients sum to its
+    variance at most; frequencies that so few pixels cannot have are 0."""
+    frequency, place = np.arange(FREQUENCIES)[:, None], np.arange(length)[None]
+    waves = np.cos(np.pi * (2 * place + 1) * frequency / (2 * length)) * np.sqrt(2) / length
+    waves[0] /= np.sqrt(2)
+    waves[length:] = 0
+    return np.asarray(waves, np.float32)
+
+
+def _invariant(descriptions: np.ndarray) -> np.ndarray:
+    """float32 (N, 139): what mirroring and turning leave as it is, and no further apart than the pictures are."""
+    square = np.asarray(descriptions[:, :-3], np.float32).reshape(-1, FREQUENCIES, FREQUENCIES) ** 2
+    rows, columns = np.triu_indices(FREQUENCIES)
+    paired = np.where(rows == columns, 0, square[:, columns, rows])
+    return np.concatenate(
+        [np.sqrt(square[:, rows, columns] + paired), np.asarray(descriptions[:, -3:], np.float32)], axis=1
+    )
+
+
+def _cells(features: np.ndarray) -> list[np.ndarray]:
+    """Ascending indices of the pictures in each of about √N cells; each picture is in its four nearest."""
+    total = len(features)
+    if total <= 4 * ROWS:
+        return [np.arange(total)]
+    centres = features[np.random.default_rng(0).permutation(total)[: int(np.sqrt(total))]]
+    nearest = np.empty((total, CELLS_EACH), np.int32)
+    for start in range(0, total, 8 * ROWS):
+        block = features[start : start + 8 * ROWS]
+        apart = (centres**2).sum(axis=1) - 2 * block @ centres.T
+        nearest[start : start + len(block)] = np.argpartition(apart, CELLS_EACH, axis=1)[:, :CELLS_EACH]
+    order = np.argsort(nearest.reshape(-1), kind="stable")
+    ends = np.cumsum(np.bincount(nearest.reshape(-1), minlength=len(centres)))[:-1]
+    return np.split(order // CELLS_EACH, ends)
+
+
+def _unlike(names: np.ndarray, compared: Counter[int]) -> np.ndarray:
+    """Places in ``names`` (of groups), leaving out further members of a group of which many were compared.
+
+    What is near to them is near to the others too; a thousand white pictures need not be compared in pairs.
+    """
+    chosen = []
+    for place, name in enumerate(names.tolist()):
+        compared[name] += 1
+        if compared[name] <= ENOUGH:
+            chosen.append(place)
+    return np.array(chosen, np.int64)
+
+
+def _candidates(features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (i, j), i of the ascending ``rows``, j behind it, that may be near-duplicates."""
+    if not len(rows):
+        return rows, rows
+    first = int(rows[0])
+    block, behind = features[rows], features[first:]
+    apart = (block**2).sum(axis=1)[:, None] + (behind**2).sum(axis=1)[None] - 2 * block @ behind.T
+    apart[np.arange(len(behind))[None] <= rows[:, None] - first] = np.inf
+    left, right = np.nonzero(apart <= SAME_LABEL**2 + 1e-3)
+    return rows[left], right + first
