@@ -14,7 +14,8 @@ from torch import nn
 from caffe2torch.terminal import note
 from finetune.checkpoint import BEST, read_config
 from finetune.data.batches import Batch, Reader, batches, default_workers, plan_batches
-from finetune.data.folders import LabelledPictures, read_folders
+from finetune.data.folders import LabelledPictures
+from finetune.data.labelled import read_labelled
 from finetune.data.sets import read_once
 from finetune.data.source import read_source
 from finetune.data.views import centres
@@ -110,7 +111,7 @@ def evaluate_run(
     fabric = open_device(device, precision)
     config = read_config(run)
     size = (config["size"][0], config["size"][1])
-    found, remarks = read_folders(data, config["classes"])
+    found, remarks = read_labelled(data, config["classes"])
     for remark in remarks:
         note(remark)
     workers = default_workers(size, batch_size) if workers is None else workers
