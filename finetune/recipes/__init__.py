@@ -17,6 +17,7 @@ from typing import Any
 
 TUTORIAL = "tutorial"  # what `finetune train` does without --recipe
 RECIPES = {
+    "detector": "finetune.detector.recipe",
     "digits": "finetune.recipes.digits",
     "frgnet64": "finetune.recipes.frgnet64",
     "resnet50": "finetune.recipes.resnet50",
