@@ -11,14 +11,17 @@ are; no picture of an unknown class is needed to choose it, and none was used.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from caffe2torch.errors import DataError, ModelError
 
+NAME = "calibration.json"  # in a run's folder
 KEPT = 0.95  # of the rightly recognised validation pictures
 PRIOR = 1.0  # standard deviation of log T around 0; keeps T finite where every validation picture is right
 BINS = 15  # of the expected calibration error
@@ -84,6 +87,21 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     return Calibration(
         temperature, threshold, len(labels), calibration_error(before, labels), calibration_error(after, labels)
     )
+
+
+def calibration_of(run: Path) -> dict[str, Any]:
+    """What the metadata of a run's ONNX file says of it: {"calibration": …}, or nothing where nothing was validated.
+
+    Raises ModelError if RUN/calibration.json is damaged.
+    """
+    path = run / NAME
+    if not path.exists():
+        return {}
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return {"calibration": Calibration.from_json(said).to_json()}
+    except (ValueError, OSError, ModelError) as error:
+        raise ModelError(f"{path}: damaged: {error}") from error
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from caffe2torch.folder import Converted, load
 from caffe2torch.onnx_model import OPSET
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.terminal import note
+from finetune.calibration import calibration_of
 from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import build
 from finetune.head_graph import TRUNK, head_shapes, map_size
@@ -59,6 +60,7 @@ class Run:
             "resize": "bicubic",
             "recipe": self.recipe,
             "trunk": self.trunk_name,
+            **calibration_of(self.path),
         }
 
 

@@ -83,6 +83,8 @@ def printable(text: str) -> str:
 def _json(prediction: Prediction) -> str:
     said: dict[str, object] = {"path": str(prediction.path)}
     if prediction.error is None:
+        if prediction.unknown is not None:
+            said["unknown"] = prediction.unknown
         said["predictions"] = [{"label": label, "score": score} for label, score in prediction.classes]
     else:
         said["error"] = prediction.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 RUN = Path("runs/finetune")
 MODEL = RUN / "model.onnx"
+CALIBRATED = "calibrated"  # --unknown without a number
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +47,38 @@ def export(run: Path, output: Path | None, force: bool) -> None:
     export_run(run, output, force, say=click.echo)
 
 
-@onnx_main.command()
+class Predict(click.Command):
+    """Takes --unknown with a number or without."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        for place, word in enumerate(args[:end]):
+            if word == "--unknown" and not _is_number(args[place + 1] if place + 1 < end else ""):
+                args[place] = f"--unknown={CALIBRATED}"
+        return super().parse_args(ctx, args)
+
+
+class Threshold(click.ParamType[float]):
+    """A share, or the calibrated one, which is nan."""
+
+    name = "share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if value == CALIBRATED:
+            return math.nan
+        if not _is_number(str(value)) or not 0 <= float(str(value)) <= 1:
+            self.fail(f"{value!r} is not a probability from 0 to 1", param, ctx)
+        return float(str(value))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+@onnx_main.command(cls=Predict)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-m", "--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="A file of onnx export."
@@ -60,6 +93,12 @@ def export(run: Path, output: Path | None, force: bool) -> None:
     help="jsonl and csv come line by line while the work goes on.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write instead of stdout.")
+@click.option(
+    "--unknown",
+    type=Threshold(),
+    metavar="[SHARE]",
+    help="Answer 'unknown' where the best class's calibrated probability is below SHARE.  [default: as calibrated]",
+)
 @click.option("--provider", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="For decoding and for the model.  [default: one a core]")
@@ -69,6 +108,7 @@ def predict(
     top_k: int,
     form: str,
     output: Path | None,
+    unknown: float | None,
     provider: str,
     batch_size: int,
     threads: int | None,
@@ -78,7 +118,7 @@ def predict(
     A picture that cannot be read is reported in its place, the others are done, and the exit code is 1.
     """
     from finetune import formats
-    from finetune.predict import list_pictures
+    from finetune.predict import list_pictures, unknown_by
     from finetune.predict import predict as classify
     from finetune.runtime import open_model
 
@@ -90,9 +130,10 @@ def predict(
     spare_inputs(output, [model, *(entry for entry in pictures if isinstance(entry, Path))])
     with open_stream(output) as stream:
         session = open_model(model, provider, threads)
-        note(str(session))
+        rule = None if unknown is None else unknown_by(session, None if math.isnan(unknown) else unknown)
+        note(str(session) + (f"; unknown below {rule.threshold:.4f}" if rule else ""))
         unread: list[Prediction] = []
-        predictions = classify(session, pictures, top_k, batch_size, threads)
+        predictions = classify(session, pictures, top_k, batch_size, threads, rule)
         predictions = _watched(predictions, len(pictures), unread, progress_fits(form, stream))
         if form == "table" and stream.isatty():
             formats.print_table(predictions)

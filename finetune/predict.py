@@ -13,17 +13,49 @@ import numpy as np
 
 from caffe2torch.errors import DataError, ModelError
 from caffe2torch.pictures import find_pictures
+from finetune.calibration import tempered
 from finetune.data.views import CentreCrop, read_view
 from finetune.runtime import ModelInfo, Session
+
+UNKNOWN = "unknown"  # the label of a picture that is none of the classes
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one picture, best first, with their probabilities; or why there are none."""
+    """The most probable classes of one picture, best first, with their probabilities; or why there are none.
+
+    Where it was asked for, ``unknown`` says whether the picture is taken for none of the classes; then ("unknown",
+    the probability that the best class is wrong) stands before them.
+    """
 
     path: Path
     classes: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    unknown: bool | None = None
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """When a picture is taken for none of the classes: its best probability, at ``temperature``, is below."""
+
+    threshold: float
+    temperature: float = 1.0
+
+
+def unknown_by(session: Session, threshold: float | None = None) -> Unknown:
+    """By the model's calibration; ``threshold`` takes the place of the calibrated one.
+
+    Raises ModelError if a model without calibration is to find the threshold itself.
+    """
+    calibration = session.info.calibration
+    if calibration is None:
+        if threshold is None:
+            raise ModelError(
+                f"{session.path}: was exported without calibration, so no threshold is known: train with validation "
+                "pictures and export anew, or give one, such as --unknown 0.7"
+            )
+        return Unknown(threshold)
+    return Unknown(calibration.unknown_threshold if threshold is None else threshold, calibration.temperature)
 
 
 def list_pictures(paths: Sequence[Path]) -> list[Path | Prediction]:
@@ -51,21 +83,22 @@ def predict(
     top_k: int = 5,
     batch_size: int = 32,
     workers: int | None = None,
+    unknown: Unknown | None = None,
 ) -> Iterator[Prediction]:
     """Classify pictures; one Prediction each, in the order given, as soon as its batch is done.
 
     A picture that cannot be read gives a Prediction with ``error`` in its place, and a Prediction among ``pictures``
-    (of list_pictures) comes out where it stands. ``top_k`` larger than the number of
-    classes gives all of them. ``workers``: threads that decode, None: one for each core. At most three batches of
-    decoded pictures are in memory. Raises ModelError if the model fails.
+    (of list_pictures) comes out where it stands. ``top_k`` larger than the number of classes gives all of them. With
+    ``unknown`` (unknown_by) the probabilities are calibrated. ``workers``: threads that decode, None: one for each
+    core. At most three batches of decoded pictures are in memory. Raises ModelError if the model fails.
     """
     batch: list[tuple[Path, np.ndarray] | Prediction] = []
     for read in _read_ahead(pictures, session.info, workers or cores(), 2 * batch_size):
         batch.append(read)
         if len(batch) == batch_size:
-            yield from _classify(session, batch, top_k)
+            yield from _classify(session, batch, top_k, unknown)
             batch = []
-    yield from _classify(session, batch, top_k)
+    yield from _classify(session, batch, top_k, unknown)
 
 
 def cores() -> int:
@@ -103,14 +136,21 @@ def _reason(path: Path, error: DataError) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _classify(session: Session, batch: list[tuple[Path, np.ndarray] | Prediction], top_k: int) -> Iterator[Prediction]:
+def _classify(
+    session: Session, batch: list[tuple[Path, np.ndarray] | Prediction], top_k: int, unknown: Unknown | None
+) -> Iterator[Prediction]:
     pictures = [read[1] for read in batch if not isinstance(read, Prediction)]
-    probabilities = iter(session.probabilities(np.stack(pictures))) if pictures else iter(())
+    probabilities = session.probabilities(np.stack(pictures)) if pictures else np.empty((0, 1))
+    if unknown is not None:
+        probabilities = tempered(probabilities, unknown.temperature)
+    rows = iter(probabilities)
     for read in batch:
         if isinstance(read, Prediction):
             yield read
-        else:
-            yield Prediction(read[0], _best(session.info.classes, next(probabilities), top_k))
+            continue
+        classes = _best(session.info.classes, next(rows), top_k)
+        none = None if unknown is None else classes[0][1] < unknown.threshold
+        yield Prediction(read[0], (((UNKNOWN, 1 - classes[0][1]),) if none else ()) + classes, unknown=none)
 
 
 def _best(classes: Sequence[str], probabilities: np.ndarray, top_k: int) -> tuple[tuple[str, float], ...]:

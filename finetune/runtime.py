@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from caffe2torch.errors import ModelError
+from finetune.calibration import Calibration
 from finetune.onnx_file import read_metadata
 from finetune.providers import first_line, load
 
@@ -90,6 +91,8 @@ def reading_metadata(path: Path) -> Iterator[None]:
     """Inside, what metadata is not as it should be (KeyError, TypeError, ValueError) is a ModelError that names it."""
     try:
         yield
+    except ModelError as error:
+        raise ModelError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(f"{path}: its metadata {METADATA_KEY!r} is damaged: {what}") from error
@@ -119,6 +122,7 @@ class ModelInfo:
     recipe: str
     trunk: str
     crop: int | None = None  # pixels of a picture's shorter side when its centre is taken; None: the whole is resized
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,9 @@ def _info(path: Path, said: Mapping[str, Any]) -> ModelInfo:
         crop = positive(said["crop"]["scale"], "crop") if "crop" in said else None
         if crop is not None and crop < max(height, width):
             raise ValueError(f"crop {crop}")
-        return ModelInfo("classifier", classes, (height, width), string(said["recipe"]), string(said["trunk"]), crop)
+        calibration = Calibration.from_json(said["calibration"]) if "calibration" in said else None
+        recipe, trunk = string(said["recipe"]), string(said["trunk"])
+        return ModelInfo("classifier", classes, (height, width), recipe, trunk, crop, calibration)
 
 
 def _check_ends(path: Path, handle: Any, info: ModelInfo) -> None:

@@ -14,6 +14,7 @@ from caffe2torch.errors import ModelError, VerifyError
 from caffe2torch.graph import BATCH
 from caffe2torch.onnx_model import Nodes
 from caffe2torch.preprocess import Preprocessing
+from finetune.calibration import calibration_of
 from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import add_preprocessing
 from finetune.runtime import FORMAT, INPUT, METADATA_KEY, OUTPUT, open_model
@@ -37,7 +38,7 @@ def open_writer(run: Path) -> Callable[[Path], tuple[str, str]]:
 
     def write(place: Path) -> tuple[str, str]:
         graph = _graph(classifier.head, config)
-        graph.save(place, {METADATA_KEY: json.dumps(_metadata(config), ensure_ascii=False)})
+        graph.save(place, {METADATA_KEY: json.dumps({**_metadata(config), **calibration_of(run)}, ensure_ascii=False)})
         found = _verify(run, classifier, config["size"], place)
         return f"{len(config['classes'])} classes, pictures of {config['size'][1]} x {config['size'][0]}", found
 
