@@ -11,6 +11,7 @@ import numpy as np
 from caffe2torch.preprocess import Preprocessing
 
 Size = tuple[int, int]  # height, width
+DETECTIONS = ("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput")
 DENSE = ("ArgMax", "Crop", "Deconvolution", "Interp", "BilinearInterpolate", "Softmax", "Upsample")  # of a mask
 
 
@@ -79,7 +80,19 @@ class FeatureMap:
         return {"blob": self.blob, "feature_map": list(self.shape)}
 
 
-Answer = Classes | Boxes | Mask | Picture | FeatureMap
+@dataclass(frozen=True)
+class Numbers:
+    """What stands beside the classes of a net and is none, such as the sides of a box: (count,) float32."""
+
+    blob: str
+    values: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `run --json` prints it."""
+        return {"blob": self.blob, "numbers": list(self.values)}
+
+
+Answer = Classes | Boxes | Mask | Picture | FeatureMap | Numbers
 
 
 def interpret(
@@ -98,13 +111,16 @@ def interpret(
     ``confidence``: boxes below are left out.
     """
     answers: list[Answer] = []
+    probable = [blob for blob in outputs if types.get(blob) == "Softmax"]
     for blob, array in outputs.items():
-        if types.get(blob) == "DetectionOutput":
+        if types.get(blob) in DETECTIONS:
             answers.append(_boxes(blob, array.reshape(-1, 7), given, confidence))
         elif array.ndim == 4 and min(array.shape[2:]) > 1:
             answers.append(_spatial(blob, array[0], types.get(blob, ""), taken, preprocessing))
         elif array.ndim >= 2 and array.shape[0] == 1 and array.size > 1:
-            answers.append(_classes(blob, array.reshape(-1), top_k))
+            values = array.reshape(-1)
+            beside = bool(probable) and blob not in probable
+            answers.append(Numbers(blob, tuple(values.tolist())) if beside else _classes(blob, values, top_k))
     return answers
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch import folder, onnx_model
-from caffe2torch.answers import Answer, Boxes, Classes, FeatureMap, Mask, Picture, interpret
+from caffe2torch.answers import Answer, Boxes, Classes, FeatureMap, Mask, Numbers, Picture, interpret
 from caffe2torch.errors import CaffeError, FileError, OutputError
 from caffe2torch.files import beside, refuse
 from caffe2torch.folder import Converted
@@ -213,6 +213,9 @@ def _lines(answer: Answer, labels: Sequence[str]) -> list[str]:
         share = answer.to_json()["share"]
         best = sorted(share.items(), key=lambda item: -item[1])[:5]
         return [f"{answer.blob}: mask"] + [f"  {part:.1%}  {_label(label, labels)}" for label, part in best]
+    if isinstance(answer, Numbers):
+        some = ", ".join(f"{value:.4f}" for value in answer.values[:10])
+        return [f"{answer.blob}: {some}{f', … ({len(answer.values)} numbers)' if len(answer.values) > 10 else ''}"]
     if isinstance(answer, FeatureMap):
         return [f"{answer.blob}: a feature map ({' x '.join(map(str, answer.shape))}): nothing to show"]
     return [f"{answer.blob}: a picture of {answer.pixels.shape[1]} x {answer.pixels.shape[0]}"]

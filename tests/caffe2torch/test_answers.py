@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe2torch.answers import Boxes, Classes, FeatureMap, Mask, Picture, interpret
+from caffe2torch.answers import Boxes, Classes, FeatureMap, Mask, Numbers, Picture, interpret
 from caffe2torch.preprocess import Preprocessing
 
 PLAIN = Preprocessing("BGR", (104.0, 117.0, 123.0))
@@ -30,10 +30,21 @@ def test_boxes_are_in_pixels_best_first_and_confident() -> None:
         [0, -1, 0, 0, 0, 0, 0],
     ]
     array = np.array(rows, np.float32)[None, None]
-    (answer,) = interpret({"out": array}, {"out": "DetectionOutput"}, (100, 200), (8, 8), PLAIN, confidence=0.5)
-    assert isinstance(answer, Boxes)
-    assert [label for label, _, _ in answer.found] == [2, 1]
-    assert answer.found[0][2] == pytest.approx((20, 20, 60, 40), abs=1e-4)
+    for kind in ("DetectionOutput", "Yolov3DetectionOutput", "YoloDetectionOutput"):
+        (answer,) = interpret({"out": array}, {"out": kind}, (100, 200), (8, 8), PLAIN, confidence=0.5)
+        assert isinstance(answer, Boxes)
+        assert [label for label, _, _ in answer.found] == [2, 1]
+        assert answer.found[0][2] == pytest.approx((20, 20, 60, 40), abs=1e-4)
+
+
+def test_numbers_beside_classes_are_no_classes() -> None:
+    outputs = {"box": np.array([[0.5, -1]], np.float32), "prob": np.array([[0.25, 0.75]], np.float32)}
+    box, prob = interpret(outputs, {"box": "InnerProduct", "prob": "Softmax"}, (8, 8), (8, 8), PLAIN)
+    assert box == Numbers("box", (0.5, -1.0))
+    assert prob == Classes("prob", ((1, 0.75), (0, 0.25)))
+    assert box.to_json() == {"blob": "box", "numbers": [0.5, -1.0]}
+    (alone,) = interpret({"box": outputs["box"]}, {"box": "InnerProduct"}, (8, 8), (8, 8), PLAIN)
+    assert isinstance(alone, Classes)
 
 
 def test_a_mask_is_the_best_class_of_each_place() -> None:
