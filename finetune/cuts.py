@@ -24,7 +24,7 @@ from finetune.features import Store, default_cache
 from finetune.feeding import kept
 from finetune.inputs import Features
 from finetune.models.pieces import separators
-from finetune.models.trunk import FrozenTrunk, map_size
+from finetune.models.trunk import FrozenTrunk, map_size, misfitting
 from finetune.options import Options
 from finetune.run_config import hash_of_trunk
 from finetune.trunk_pass import Pass, in_torch, pooled_model, session
@@ -135,7 +135,8 @@ def _deepest(converted: Converted, size: tuple[int, int]) -> Converted:
         except NetError as error:  # such as an InnerProduct behind maps of another size
             reason = error
             continue
-        if len(cut.graph.inputs) == 1 and cut.graph.batch and candidates(cut):
+        fits = len(cut.graph.inputs) == 1 and cut.graph.batch and misfitting(cut, converted) is None
+        if fits and candidates(cut):
             return cut
     raise NetError(f"{converted.path}: no blob to cut at, for pictures of {size[0]} x {size[1]}: {reason}")
 

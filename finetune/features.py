@@ -131,8 +131,8 @@ class Store:
         free, needed = shutil.disk_usage(place).free, rows * self.row_bytes
         if needed > free:
             raise OutputError(
-                f"{self.folder.parent}: the features need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-                "--cache puts them elsewhere, --no-cache runs the trunk in every epoch instead"
+                f"{self.folder.parent}: the features need {needed / 1e9:,.1f} GB, {free / 1e9:.1f} GB are free; "
+                "--cache-folder puts them elsewhere, --no-cache runs the trunk in every epoch instead"
             )
 
     def _segment(self, path: Path) -> Segment | None:

@@ -24,10 +24,13 @@ def sgd(top: Top, options: Options) -> torch.optim.SGD:
         tuned = [parameter for parameter in top.live.parameters() if parameter.requires_grad]
         groups.append({"params": tuned, FACTOR: rate / options.learning_rate})
     groups = [group for group in groups if group["params"]]
+    # Fused SGD on a CPU is wrong, silently, where weights and gradients lie differently in memory (torch 2.13):
+    # a convolution's may. The head's are all plain.
+    fused = top.live is None or not top.trained
     if not groups:
         groups = [{"params": [nn.Parameter(torch.zeros(()))], FACTOR: 1.0}]  # an optimizer wants one
     return torch.optim.SGD(
-        groups, options.learning_rate, options.momentum, weight_decay=options.weight_decay, fused=True
+        groups, options.learning_rate, options.momentum, weight_decay=options.weight_decay, fused=fused
     )
 
 

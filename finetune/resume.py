@@ -92,8 +92,9 @@ def load_state(folder: Path, optimizer: Any, scaler: Any = None, put_back: bool 
 
 def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise ModelError unless two config.json mean the same run, where it matters."""
-    keys = ("recipe", "classes", "size", "preprocessing", "head", "trunk", "data")
+    keys = ("recipe", "classes", "size", "preprocessing", "head", "network")
     changed = [key for key in keys if _plain(before.get(key)) != _plain(now.get(key))]
+    changed += [key for key in ("trunk", "data") if _hash(before.get(key)) != _hash(now.get(key))]
     old, new = _plain(before.get("options", {})), _plain(now["options"])
     differing = [key for key in new if key not in FREE and old.get(key) != new[key]]
     changed += [f"--{key.replace('_', '-')} (was {old.get(key)}, is {new[key]})" for key in differing]
@@ -102,6 +103,10 @@ def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
             f"{folder}: cannot be resumed, something else than then: {', '.join(changed)}; "
             "give the same, or begin anew without --resume"
         )
+
+
+def _hash(said: Any) -> Any:
+    return said.get("sha256") if isinstance(said, dict) else None
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from caffe2torch.errors import NetError
 from caffe2torch.preprocess import LUMA, Preprocessing
 from finetune.head_graph import map_size
 
-__all__ = ["FrozenTrunk", "cut_trunk", "last_map", "map_size", "with_mean"]
+__all__ = ["FrozenTrunk", "cut_trunk", "last_map", "map_size", "misfitting", "with_mean"]
 
 if TYPE_CHECKING:
     from caffe2torch.folder import Converted
@@ -72,7 +72,18 @@ def cut_trunk(converted: Converted, at: str | None, size: tuple[int, int] | None
     cut = converted.cut(blob, input_shape=(1, inputs[0].shape[1], height, width))
     if not cut.graph.batch:
         raise NetError(f"{converted.path}: the net fixes its batch size before {blob}: it cannot be trained on batches")
+    if misfit := misfitting(cut, converted):
+        raise NetError(f"{converted.path}: the weights of {misfit} do not fit pictures of {height} x {width}")
     return cut, blob
+
+
+def misfitting(cut: Converted, whole: Converted) -> str | None:
+    """The first layer of ``cut`` whose weights have other shapes than in ``whole``: pictures have another size."""
+    shapes = {id(node.layer): [param.shape for param in node.operation.params()] for node in whole.graph.nodes}
+    for node in cut.graph.nodes:
+        if [param.shape for param in node.operation.params()] != shapes[id(node.layer)]:
+            return node.layer.name
+    return None
 
 
 def last_map(graph: Graph) -> str:

@@ -1,0 +1,129 @@
+"""--resume: what was killed goes on, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from caffe2torch.errors import ModelError, OutputError
+from caffe2torch.folder import Converted, save
+from finetune import loop
+from finetune.checkpoint import held
+from finetune.options import Options
+from finetune.resume import states
+from finetune.train import train
+
+OPTIONS = Options(epochs=12, batch_size=8, hidden=8, lr_step=(6,), device="cpu", workers=0, checkpoint_every=0)
+UNFROZEN = replace(OPTIONS, unfreeze="data", batch_norm=True, augment=("crop",), accumulate=2, schedule="cosine")
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """What must be the same to the last bit."""
+    names = ("last.safetensors", "best.safetensors", "predictions-validation.csv")
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def interrupt_in(monkeypatch: pytest.MonkeyPatch, epoch: int, error: type[BaseException]) -> None:
+    """The first run stops in the middle of that epoch."""
+    train_epoch, calls = loop.train_epoch, []
+
+    def interrupted(*arguments: object) -> tuple[float, float]:
+        calls.append(1)
+        found = train_epoch(*arguments)  # type: ignore[arg-type]
+        if len(calls) == epoch:
+            raise error
+        return found
+
+    monkeypatch.setattr(loop, "train_epoch", interrupted)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, UNFROZEN], ids=["head", "trunk"])
+def test_it_ends_with_the_same_bits(
+    tiny_trunk: Converted, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Options
+) -> None:
+    train(tiny_trunk, painted, tmp_path / "whole", options)
+    interrupt_in(monkeypatch, 8, RuntimeError)
+    with pytest.raises(RuntimeError):
+        train(tiny_trunk, painted, tmp_path / "run", options)
+    (left,) = tmp_path.glob("run.partial-*")
+    assert [state.name for state in states(left)] == ["resume-000007"]
+    trained = train(tiny_trunk, painted, tmp_path / "run", options, resume=True)
+    assert [line.epoch for line in trained.epochs] == list(range(1, 13))
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+    assert not states(tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 13
+    assert not list(tmp_path.glob("run.partial-*"))
+
+
+def test_after_kill_9(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
+    save(tiny_trunk, tmp_path / "trunk")
+    options = replace(OPTIONS, epochs=100)
+    command = [
+        *(sys.executable, "-c", "from finetune.cli import main; main()", "train", painted, "-o", tmp_path / "run"),
+        *("--trunk", tmp_path / "trunk", "--epochs", "100", "--batch-size", "8", "--hidden", "8", "--lr-step", "6"),
+        *("--device", "cpu", "--workers", "0", "--checkpoint-every", "0"),
+    ]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("run.partial-1/resume-00000[3-9]")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    _, said = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, said
+    assert not (tmp_path / "run").exists()
+    trained = train(tiny_trunk, painted, tmp_path / "run", options, resume=True)
+    assert len(trained.epochs) == 100
+    train(tiny_trunk, painted, tmp_path / "whole", options)
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+def test_ctrl_c_ends_a_run_that_can_go_on(
+    tiny_trunk: Converted, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 5, KeyboardInterrupt)
+        trained = train(tiny_trunk, painted, tmp_path / "run", OPTIONS)
+    assert trained.interrupted
+    assert len(trained.epochs) == 4
+    train(tiny_trunk, painted, tmp_path / "run", OPTIONS, resume=True)
+    train(tiny_trunk, painted, tmp_path / "whole", OPTIONS)
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+    with pytest.raises(OutputError, match="is finished: there is nothing to resume"):
+        train(tiny_trunk, painted, tmp_path / "run", OPTIONS, resume=True)
+
+
+def test_only_the_same_run_goes_on(
+    tiny_trunk: Converted, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 3, RuntimeError)
+        with pytest.raises(RuntimeError):
+            train(tiny_trunk, painted, tmp_path / "run", OPTIONS)
+    others = ((replace(OPTIONS, seed=1), r"--seed \(was 0, is 1\)"), (replace(OPTIONS, epochs=9), "--epochs"))
+    for changed, said in others:
+        with pytest.raises(ModelError, match=rf"cannot be resumed, .*{said}"):
+            train(tiny_trunk, painted, tmp_path / "run", changed, resume=True)
+    with held(tmp_path / "run.partial-1"), pytest.raises(OutputError, match="this run is still going on"):
+        train(tiny_trunk, painted, tmp_path / "run", OPTIONS, resume=True)
+    (painted / "red" / "00.png").write_bytes((painted / "red" / "01.png").read_bytes())
+    with pytest.raises(ModelError, match="something else than then: .*data"):
+        train(tiny_trunk, painted, tmp_path / "run", OPTIONS, resume=True)
+    state = states(tmp_path / "run.partial-1")[-1]
+    (painted / "red" / "00.png").unlink()
+    (state / "optimizer.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ModelError):
+        train(tiny_trunk, painted, tmp_path / "run", OPTIONS, resume=True)
+
+
+def test_with_nothing_to_resume_it_begins(
+    tiny_trunk: Converted, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_trunk, painted, tmp_path / "run", replace(OPTIONS, epochs=1), resume=True)
+    assert "nothing to resume is here: the run begins anew" in capsys.readouterr().err
