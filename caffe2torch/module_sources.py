@@ -15,6 +15,8 @@ from caffe2torch.errors import CaffeError
 Bound = dict[str, str]  # a name that an import binds -> the import
 _OURS = {"torch", "nn", "F", "Tensor"}  # every printed source has these if it needs them
 _TOP = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
+_STRING_OR_COMMENT = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#.*""")
+_WORD = re.compile(r"(?<![\w.])([^\W\d]\w*)(?=[.(])")  # before a dot or a bracket, behind no dot
 _NOT_PRINTED = ("__future__", "caffe2torch.modules")
 _places: dict[str, Path] = {}  # of each class and function, its file
 _origins: dict[Path, str] = {}  # of each file, what to call it
@@ -74,13 +76,13 @@ def used_by(text: str) -> tuple[list[str], list[str], set[str]]:
     """
     wanted: set[str] = set()
     used: set[str] = set()
-    queue = [text]
+    queue = [words(text)]
     while queue:
-        found = words(queue.pop())
+        found = queue.pop()
         used |= found
         for name in found & known() - wanted:
             wanted.add(name)
-            queue.append(_source(name))
+            queue.append(_words(_source(name)))
     imports = {
         statement
         for name in wanted
@@ -95,7 +97,15 @@ def _source(name: str) -> str:
 
 
 def words(text: str) -> set[str]:
-    """What code calls, or takes attributes of; what stands in its comments and strings does not count."""
+    """What code without docstrings calls, or takes attributes of; its comments and strings do not count.
+
+    A net of thousands of layers is looked through in a fraction of the time that parsing takes.
+    """
+    return set(_WORD.findall(_STRING_OR_COMMENT.sub("''", text)))
+
+
+def _words(text: str) -> set[str]:
+    """The same of any code."""
     nodes = list(ast.walk(ast.parse(text)))
     used = [node.func for node in nodes if isinstance(node, ast.Call)]
     used += [node.value for node in nodes if isinstance(node, ast.Attribute)]
