@@ -27,8 +27,9 @@ def check_tops(layer: Layer, tops: Sequence[Shape]) -> None:
 def check_size(what: str, shape: Shape) -> None:
     """LayerError for a shape beyond what a blob of Caffe can have; ``what`` has it."""
     if len(shape) > MOST_AXES or prod(shape) > MOST_NUMBERS:
+        shown = str(shape) if len(shape) <= MOST_AXES else f"({', '.join(map(str, shape[:8]))}, …)"
         raise LayerError(
-            f"{what} would have the shape {shape}; a blob of Caffe has at most {MOST_AXES} axes and "
+            f"{what} would have the shape {shown}; a blob of Caffe has at most {MOST_AXES} axes and "
             f"{MOST_NUMBERS:,} numbers"
         )
 

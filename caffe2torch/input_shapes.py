@@ -9,8 +9,10 @@ from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING
 
 from caffe2torch import known, limits
+from caffe2torch.checks import check_size
 from caffe2torch.errors import ShapeError
 from caffe2torch.net import Net, Shape
+from caffe2torch.registry import LayerError
 from caffe2torch.wiring import Wire
 
 if TYPE_CHECKING:
@@ -37,7 +39,13 @@ class InputShapes:
         """
         given = self._given(override, blobs)
         declared = {entry.blob: entry.shape for entry in self.net.inputs}
-        return {blob: given[blob] if blob in given else self._known(blob, declared[blob]) for blob in blobs}
+        found = {blob: given[blob] if blob in given else self._known(blob, declared[blob]) for blob in blobs}
+        for blob, shape in found.items():
+            try:
+                check_size(f"input {blob!r}", shape)
+            except LayerError as error:
+                raise ShapeError(f"{self.net.path}: {error}") from error
+        return found
 
     def _given(self, override: Shape | Mapping[str, Shape] | None, blobs: Sequence[str]) -> dict[str, Shape]:
         if override is None:

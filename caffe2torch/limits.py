@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from caffe2torch.net import Net
 
 LAYERS = 20_000  # ResNet-1001 has 3,500; resolving costs some 0.1 ms each
-BLOBS = 1 << 17  # names of bottoms, tops and inputs: six a layer
+BLOBS = 1 << 16  # bottoms, tops and inputs: three a layer
+ENDS = 500  # bottoms, or tops, of one layer; DenseNet's last Concat has 50
 NAME = 1_024  # characters of a name; the longest of published nets has 80
 TEXT = 1 << 22  # bytes of a .prototxt; ResNet-152's has 200 kB
+WORDS = 1 << 21  # of these read, some of them again for each fork that may be meant: some seconds
 FILLED = 1 << 24  # numbers that no file has, beside a file of weights: a new last layer of 4,096 x 4,096
 TIMES = 8  # or so many times what the file has, if that is more: VGG's fc6 beside its convolutions
 FILLED_ALONE = 1 << 28  # the same where no file was given: Illustration2Vec has 233 million
@@ -50,6 +52,12 @@ def check_net(net: Net) -> None:
     blobs = len(net.inputs) + sum(len(layer.bottoms) + len(layer.tops) for layer in net.layers)
     if blobs > BLOBS:
         raise NetError(f"{net.path}: {blobs:,} bottoms, tops and inputs; {BLOBS:,} are allowed. Is the file damaged?")
+    wide = next((layer for layer in net.layers if max(len(layer.bottoms), len(layer.tops)) > ENDS), None)
+    if wide is not None:
+        raise NetError(
+            f"{net.path}: layer {wide.name[:NAME]!r} has {len(wide.bottoms):,} bottoms and {len(wide.tops):,} tops; "
+            f"{ENDS:,} of each are allowed. Is the file damaged?"
+        )
     for name in _names(net):
         if len(name) > NAME:
             raise NetError(

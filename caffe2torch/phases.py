@@ -122,16 +122,17 @@ def deploy(net: Net) -> Net:
         inputs += found
     _refuse_odd(inputs, net.path)
     taken = {entry.blob for entry in inputs} | {top for layer in layers for top in layer.tops}
-    return replace(net, inputs=tuple(inputs), layers=tuple(_with_top(layer, taken) for layer in layers))
+    automatic = chain(["(automatic)"], (f"(automatic {number})" for number in count(2)))
+    return replace(net, inputs=tuple(inputs), layers=tuple(_with_top(layer, taken, automatic) for layer in layers))
 
 
-def _with_top(layer: Layer, taken: set[str]) -> Layer:
+def _with_top(layer: Layer, taken: set[str], automatic: Iterator[str]) -> Layer:
     """A loss without a top with one, as Caffe gives it (AutoTopBlobs); Accuracy is no loss there."""
     operation = registry.find(layer.type)
     if layer.tops or operation is None or not operation.loss or "Loss" not in layer.type:
         return layer
-    names = chain((layer.name, "(automatic)"), (f"(automatic {number})" for number in count(2)))
-    top = next(name for name in names if name and name not in taken)
+    names = chain([layer.name] if layer.name else [], automatic)
+    top = next(name for name in names if name not in taken)
     taken.add(top)
     return replace(layer, tops=(top,))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, NoReturn
 
+from caffe2torch import limits
 from caffe2torch.errors import TextError
 
 # Bytes are looked at as characters of the same number; only names and texts are decoded.
@@ -39,6 +40,7 @@ class Tokens:
     def __init__(self, raw: bytes, where: str) -> None:
         self._text, self.where = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1"), where
         self._end = 0
+        self._read = 0
         self.token = self._next()
 
     def mark(self) -> tuple[Token, int]:
@@ -99,6 +101,9 @@ class Tokens:
         raise TextError(f"{self.where}:{line}:{column}: not what Caffe can read: {reason}")
 
     def _next(self) -> Token:
+        self._read += 1
+        if self._read > limits.WORDS:
+            raise TextError(f"{self.where}: more words than a net has ({limits.WORDS:,}). Is the file damaged?")
         text, space = self._text, _SPACE.match(self._text, self._end)
         start = space.end() if space else self._end
         found = _TOKEN.match(text, start)

@@ -43,7 +43,7 @@ def wire(net: Net) -> Wiring:
         wiring.inputs[entry.blob] = wiring.new(entry.blob)
     uses: Counter[tuple[str, int]] = Counter()  # a Split's tops count by their own names
     overwritten: dict[tuple[str, int], Layer] = {}
-    memory: dict[str, list[str]] = {}  # blobs that a Split lets share one memory
+    memory: dict[str, str] = {}  # blobs that a Split lets share one memory, and the first of them
     for layer in net.layers:
         for bottom in layer.bottoms:
             if bottom not in wiring.last:
@@ -51,16 +51,14 @@ def wire(net: Net) -> Wiring:
                     f"{net.path}: layer {layer.name!r} ({layer.type}) reads blob {bottom!r}, which no earlier layer "
                     "gives; check the spelling, or the order of the layers"
                 )
-        inputs = tuple(wiring.last[bottom] for bottom in layer.bottoms)
+        inputs = tuple(wiring.last[memory.get(bottom, bottom)] for bottom in layer.bottoms)
         uses.update(zip(layer.bottoms, inputs, strict=True))
         if layer.type == "Split" and len(inputs) == 1:
             taken = [top for top in layer.tops if top in wiring.last]
             if taken:
                 raise _twice(net, layer, taken[0])
             wiring.last.update(dict.fromkeys(layer.tops, inputs[0]))
-            together = memory.setdefault(layer.bottoms[0], [layer.bottoms[0]])
-            together += layer.tops
-            memory.update(dict.fromkeys(layer.tops, together))
+            memory.update(dict.fromkeys(layer.tops, memory.get(layer.bottoms[0], layer.bottoms[0])))
             continue
         outputs = []
         for index, top in enumerate(layer.tops):
@@ -70,10 +68,11 @@ def wire(net: Net) -> Wiring:
                 raise _twice(net, layer, top)
             outputs.append(wiring.new(top))
             if layer.in_place(index):
-                wiring.last.update(dict.fromkeys(memory.get(top, ()), outputs[-1]))
+                wiring.last[memory.get(top, top)] = outputs[-1]
             if layer.loss_weights[index : index + 1] not in ((), (0.0,)):
                 uses[top, outputs[-1]] += 1  # Caffe reads the blob once more, for the total loss
         wiring.wires.append(Wire(layer, inputs, tuple(outputs)))
+    wiring.last.update({blob: wiring.last[first] for blob, first in memory.items()})
     for (blob, value), layer in overwritten.items():
         # Caffe gives each of several readers a copy; an in-place layer then no longer writes over its own bottom.
         if uses[blob, value] > 1:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
 
 MANY = float("inf")
+DEEPEST = 50  # calls within each other; Python reads 200 at most
 
 
 @layer("Eltwise", bottoms=(2, MANY), eltwise_param="operation coeff stable_prod_grad")
@@ -44,6 +45,8 @@ class Eltwise(Operation):
             return Step(" * ".join(names))
         if self.operation == "SUM":
             return Step(_weighted_sum(names, self.coefficients))
+        if len(names) > DEEPEST:
+            return Step(f"torch.stack(({', '.join(names)})).amax(0)")
         text = names[0]
         for name in names[1:]:
             text = f"torch.maximum({text}, {name})"
