@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import net_json, plugins, safetensors_file
+from caffe2torch import limits, net_json, plugins, safetensors_file
 from caffe2torch.converted import FORMAT, Converted, from_caffemodel
 from caffe2torch.errors import CaffeError, FileError, OutputError
 from caffe2torch.files import folder_beside, recover
@@ -18,9 +18,11 @@ from caffe2torch.graph import Graph, resolve
 from caffe2torch.kept import expected, shared
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.reader import PathLike
+from caffe2torch.tensors import open_file
 from caffe2torch.torch_source import shape_text, source
 
 WEIGHTS, SOURCE, CONFIG, ONNX = "model.safetensors", "model.py", "config.json", "model.onnx"
+_KINDS = {"name": str, "source": dict, "inputs": dict, "outputs": list, "net": dict}  # of config.json
 
 
 def load(folder: PathLike) -> Converted:
@@ -30,10 +32,10 @@ def load(folder: PathLike) -> Converted:
     try:
         plugins.require(map(str, config.get("plugins", ())), str(path))
         net = net_json.from_json(config["net"], str(path))
-        shapes = {blob: tuple(int(size) for size in shape) for blob, shape in config["inputs"].items()}
+        shapes = {blob: net_json.shape(sizes) for blob, sizes in config["inputs"].items()}
         graph = resolve(net, list(config["outputs"]), shapes)
         preprocessing = _preprocessing_of(config, path)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise FileError(f"{path / CONFIG}: damaged, or not written by caffe2torch ({error!r})") from error
     return Converted(path, config, net, graph, preprocessing, lambda: _read_weights(path / WEIGHTS, graph))
 
@@ -51,15 +53,26 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not (path / CONFIG).is_file():
         raise FileError(f"{path}: no {CONFIG} in it, so not a folder that `caffe2torch convert` wrote")
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with open_file(path / CONFIG) as file:
+            config = json.loads(file.read(limits.CONFIG).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path / CONFIG}: cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise FileError(f"{path / CONFIG}: not of the format {FORMAT!r}; convert the net again")
+    wrong = next((key for key, kind in _KINDS.items() if not isinstance(config.get(key), kind)), None)
+    if wrong is not None:
+        raise FileError(
+            f"{path / CONFIG}: damaged, or not written by caffe2torch ({wrong} is {config.get(wrong)!r:.80})"
+        )
     return config
 
 
 def _read_weights(path: Path, graph: Graph) -> dict[str, np.ndarray]:
+    if path.is_file() and graph.parameters * 4 > 2 * path.stat().st_size + (1 << 20):
+        raise FileError(
+            f"{path}: has {path.stat().st_size:,} bytes, the net wants {graph.parameters:,} numbers; the folder is "
+            "damaged, convert the net again"
+        )
     state = safetensors_file.read(path)
     state.update({key: state[owner] for key, owner in shared(graph).items() if owner in state})
     wanted = expected(graph)

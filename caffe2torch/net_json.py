@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from caffe2torch import fields, readings, registry
-from caffe2torch.net import Fields, Input, Layer, Net, ParamSpec
+from caffe2torch import fields, limits, readings, registry
+from caffe2torch.net import Fields, Input, Layer, Net, ParamSpec, Shape
 from caffe2torch.sharing import share
 from caffe2torch.wiring import needed
 
@@ -60,44 +60,103 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(given: Mapping[str, Any], path: str) -> Net:
-    """The Net that ``to_json`` wrote. KeyError, TypeError, ValueError or AttributeError if it is something else."""
+    """The Net that ``to_json`` wrote.
+
+    KeyError, TypeError, ValueError or AttributeError if it is something else, also where a number or a text stands in
+    the place of the other: what is built of it is printed as Python. NetError as of any net.
+    """
     registry.find("")  # the types of all families, and what forks read in them, are known
     net = Net(
-        name=str(given["name"]),
-        inputs=tuple(Input(str(blob), tuple(map(int, shape))) for blob, shape in given["inputs"].items()),
+        name=_text(given["name"]),
+        inputs=tuple(Input(_text(blob), shape(sizes)) for blob, sizes in given["inputs"].items()),
         layers=tuple(_restored(layer) for layer in given["layers"]),
         path=path,
     )
+    limits.check_net(net)
     return share(net)
 
 
+def shape(given: Any) -> Shape:
+    """Sizes in a list; TypeError for anything else."""
+    return tuple(_integer(size) for size in _list(given))
+
+
 def _restored(given: Mapping[str, Any]) -> Layer:
-    kind, forks = str(given["type"]), tuple(map(str, given.get("fork", ())))
-    specs = (ParamSpec(**{**spec, "given": tuple(spec.get("given", ()))}) for spec in given.get("specs", ()))
+    kind, forks = _text(given["type"]), _texts(given.get("fork", []))
     return Layer(
-        name=str(given["name"]),
+        name=_text(given["name"]),
         type=kind,
-        bottoms=tuple(map(str, given.get("bottoms", ()))),
-        tops=tuple(map(str, given["tops"])),
+        bottoms=_texts(given.get("bottoms", [])),
+        tops=_texts(given["tops"]),
         params={
             name: _fields(value, readings.descriptor(kind, forks, name))
             for name, value in given.get("params", {}).items()
         },
-        specs=tuple(specs),
-        loss_weights=tuple(map(float, given.get("loss_weights", ()))),
-        phase=given.get("phase", "TEST"),
+        specs=tuple(_spec(spec) for spec in _list(given.get("specs", []))),
+        loss_weights=tuple(_float(weight) for weight in _list(given.get("loss_weights", []))),
+        phase=_text(given.get("phase", "TEST")),
         fork=forks,
     )
 
 
+def _spec(given: Mapping[str, Any]) -> ParamSpec:
+    lr, decay, permissive = _float(given["lr_mult"]), _float(given["decay_mult"]), given["permissive"] is True
+    return ParamSpec(_text(given["name"]), lr, decay, permissive, _texts(given.get("given", [])))
+
+
 def _fields(given: Mapping[str, Any], message: Any) -> Fields:
     known = message.fields_by_name
-    return fields.of_descriptor(
-        message, {name: _value(value, known[name].message_type) for name, value in given.items()}
-    )
+    return fields.of_descriptor(message, {name: _value(value, known[name]) for name, value in given.items()})
 
 
-def _value(value: Any, message: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_value(item, message) for item in value)
-    return value if message is None else _fields(value, message)
+def _value(value: Any, field: Any) -> Any:
+    """A field's value, which must be of the field's own type."""
+    if fields.is_repeated(field):
+        return tuple(_single(item, field) for item in _list(value))
+    return _single(value, field)
+
+
+def _single(value: Any, field: Any) -> Any:
+    if field.message_type is not None:
+        return _fields(value, field.message_type)
+    if field.enum_type is not None:
+        text = _text(value)
+        if text not in field.enum_type.values_by_name and not text.removeprefix("-").isdecimal():
+            raise ValueError(f"{field.name} is {text!r}")
+        return text
+    if field.cpp_type == field.CPPTYPE_STRING:
+        return _text(value)
+    if field.cpp_type == field.CPPTYPE_BOOL:
+        if not isinstance(value, bool):
+            raise TypeError(f"{field.name} is {value!r}")
+        return value
+    return _float(value) if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE) else _integer(value)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{type(value).__name__} {str(value)[:40]!r} is no list")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _list(value))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} {str(value)[:40]!r} is no text")
+    value.encode("utf-8")  # half a character is an error
+    return value
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >> 63:
+        raise TypeError(f"{type(value).__name__} {str(value)[:40]!r} is no whole number of 64 bits")
+    return value
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{type(value).__name__} {str(value)[:40]!r} is no number")
+    return float(value)

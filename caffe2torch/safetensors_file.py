@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from caffe2torch import limits
 from caffe2torch.digest import AHEAD, Sum, Sums, sha256
 from caffe2torch.errors import FileError, OutputError
 from caffe2torch.net import Shape
-from caffe2torch.tensors import PIECE, Piece
+from caffe2torch.tensors import PIECE, Piece, open_file
 
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
 TYPES = {name: np.dtype(dtype) for name, dtype in {**_TYPES, "U8": "u1", "BOOL": "?"}.items()}
@@ -86,15 +87,48 @@ def write(
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """All tensors, in the order in which they lie; FileError if it is no such file."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """All tensors, in the order in which they lie; FileError if it is no such file.
 
+    Nothing is mapped: a file that shrinks meanwhile is an error.
+    """
+    found = {}
     try:
-        state = load_file(path)
-        return {key: state[key] for key, _ in _places(path)}
-    except (OSError, SafetensorError) as error:
+        with open_file(path) as file:
+            for key, dtype, shape, start in _entries(file):
+                array = np.empty(shape, dtype)
+                file.seek(start)
+                left = array.reshape(-1).view(np.uint8).data
+                while left:
+                    got = file.readinto(left)
+                    if not got:
+                        raise ValueError("cut short while it was read")
+                    left = left[got:]
+                found[key] = array
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: not readable as safetensors: {error}") from error
+    return found
+
+
+def _entries(file: FileIO) -> Iterator[tuple[str, np.dtype, Shape, int]]:
+    """Name, type, shape and first byte of each tensor; ValueError, KeyError or TypeError unless all fit the file."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(size - 8, limits.HEADER):
+        raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+    entries = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    end = 8 + length
+    for key, entry in sorted(entries.items(), key=lambda entry: entry[1]["data_offsets"]):
+        dtype, shape, (first, last) = TYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+        whole = all(type(number) is int and number >= 0 for number in (*shape, first, last))
+        if not whole or len(shape) > 32 or last - first != prod(shape) * dtype.itemsize:
+            raise ValueError(f"{key!r} of shape {shape!s:.80} lies from byte {first} to {last}")
+        if 8 + length + first != end:
+            raise ValueError(f"{key!r} does not lie behind the tensor before it")
+        end += last - first
+        yield key, dtype, shape, end - (last - first)
+    if end != size:
+        raise ValueError(f"its tensors end at byte {end:,} of {size:,}")
 
 
 def mapped(path: Path) -> dict[str, np.ndarray]:
