@@ -314,7 +314,7 @@ def test_a_full_disk_leaves_nothing(model: Path, tmp_path: Path) -> None:
         assert names(tmp_path) == {"small.caffemodel", "whole"}
 
 
-@pytest.mark.parametrize("step", ["weights.state_dict", "folder.source", "onnx_model.save"])
+@pytest.mark.parametrize("step", ["safetensors_file.write", "folder.source", "onnx_model.save"])
 def test_ctrl_c_leaves_nothing(step: str, model: Path, tmp_path: Path) -> None:
     module, name = step.split(".")
     code = (
