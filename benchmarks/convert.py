@@ -220,6 +220,8 @@ def write_prototxt(model: Path, path: Path) -> None:
 
     lines = [NET]
     for layer in load_net(model).layers:
+        if layer.type.endswith("Loss"):
+            continue
         lines.append(f'layer {{ name: "{layer.name}" type: "{layer.type}" ')
         lines += [f'bottom: "{blob}" ' for blob in layer.bottoms]
         lines += [f'top: "{blob}" ' for blob in layer.tops]
@@ -240,7 +242,8 @@ def show(every: Sequence[Entry], options: argparse.Namespace) -> None:
     busy = ", busy with other things" if options.busy else ""
     print(
         f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores{busy}, Python "
-        f"{platform.python_version()}, load {os.getloadavg()[0]:.1f}; medians of {options.repeat}, file in the page cache\n"
+        f"{platform.python_version()}, load {os.getloadavg()[0]:.1f}; "
+        f"medians of {options.repeat}, file in the page cache\n"
     )
     copies = {
         entry.keeps: statistics.median(entry.seconds)

@@ -17,7 +17,7 @@ from caffe2torch.graph import Graph, Node
 from caffe2torch.net import Blob, Shape
 from caffe2torch.registry import Operation
 from caffe2torch.safetensors_file import Tensor, of_array
-from caffe2torch.tensors import Piece
+from caffe2torch.tensors import PIECE, Piece
 from caffe2torch.weights import Source, blob_of
 
 _LAST = float("inf")
@@ -112,13 +112,19 @@ class _Made:
         self._state: dict[str, np.ndarray] | None = None
 
     def pieces(self, name: str) -> Iterator[Piece]:
-        """The tensor ``name`` in one piece."""
+        """The tensor ``name``; in pieces where it lies otherwise in memory, so that there is no second copy of it."""
         if self._state is None:
             operation = self._node.operation
             self._state = operation.state(
                 [self._source.array(self._node, index, param) for index, param in enumerate(operation.params())]
             )
-        yield Piece(np.ascontiguousarray(self._state.pop(name)).reshape(-1))
+        array = self._state.pop(name)
+        if array.flags.c_contiguous:
+            yield Piece(array.reshape(-1))
+            return
+        rows = max(1, PIECE * len(array) // array.nbytes)
+        for start in range(0, len(array), rows):
+            yield Piece(np.ascontiguousarray(array[start : start + rows]).reshape(-1))
 
 
 def _in_order_of_the_file(graph: Graph) -> list[Node]:

@@ -71,7 +71,7 @@ class Operation:
         return ()
 
     def state(self, blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """Caffe's blobs (in the shapes of ``params``) as the submodule's state_dict."""
+        """Caffe's blobs (in the shapes of ``params``) as the submodule's state_dict; views of them will do."""
         return {param.name: blob for param, blob in zip(self.params(), blobs, strict=True)}
 
     def holding(self, index: int, shape: Shape) -> Operation | None:

@@ -33,7 +33,9 @@ def state_dict(graph: Graph) -> dict[str, np.ndarray]:
         done.add(node.name)
         arrays = [source.array(node, index, param) for index, param in enumerate(node.operation.params())]
         for name, array in node.operation.state(arrays).items():
-            state[f"{node.name}.{name}"] = state[node.shared[name]] if name in node.shared else array
+            state[f"{node.name}.{name}"] = (
+                state[node.shared[name]] if name in node.shared else np.require(array, requirements="C")
+            )
     return state
 
 

@@ -68,7 +68,7 @@ class InnerProduct(Operation):
         if self.held is not None:
             state["weight"] = state["weight"].reshape(self.held)
         elif self.transpose:
-            state["weight"] = np.ascontiguousarray(state["weight"].T)
+            state["weight"] = state["weight"].T
         return state
 
     def holding(self, index: int, shape: Shape) -> InnerProduct | None:
