@@ -101,9 +101,10 @@ def inspect(
 @click.argument("folder", type=FILE)
 @click.argument("other", type=FILE, required=False)
 @click.option("--reference", metavar="INPUTS.npz,OUTPUTS.npz", help="Caffe's own inputs and outputs, by blob name.")
+@click.option("--run-source", is_flag=True, help="Run the folder's model.py even if it is not as it was printed.")
 @PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def verify(folder: Path, other: Path | None, reference: str | None, as_json: bool) -> None:
+def verify(folder: Path, other: Path | None, reference: str | None, run_source: bool, as_json: bool) -> None:
     """Compare torch with ONNX, layer by layer; or both with a reference; or FOLDER with OTHER, a folder or .onnx."""
     from caffe2torch import tables
     from caffe2torch import verify as verification
@@ -116,7 +117,8 @@ def verify(folder: Path, other: Path | None, reference: str | None, as_json: boo
         pair = (Path(parts[0]), Path(parts[1]))
     if other is not None and pair is not None:
         raise click.UsageError("give OTHER or --reference, not both")
-    comparisons = verification.verify_against(folder, other) if other else verification.verify(folder, pair)
+    against, alone = verification.verify_against, verification.verify
+    comparisons = against(folder, other) if other else alone(folder, pair, run_source)
     if as_json:
         click.echo(json.dumps([tables.comparison_json(entry) for entry in comparisons], indent=1))
     else:

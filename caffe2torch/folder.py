@@ -116,7 +116,7 @@ def save(
         kept = converted.kept()
         safetensors_file.write(beside / WEIGHTS, kept.tensors, lambda: _metadata(kept.digest()), progress)
         digest = kept.digest()
-        _write(beside / SOURCE, source(converted.graph, _about(converted)))
+        _write(beside / SOURCE, printed(converted))
         config = {**converted.config, **_described(converted)}
         config["source"] = {**config["source"], "sha256": digest or None}
         _write(beside / CONFIG, json.dumps(config, indent=1) + "\n")
@@ -141,6 +141,11 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     if path.read_text(encoding="utf-8") != text:
         raise OutputError(f"{path.name} was not read back as it was written; is the disk sound?")
+
+
+def printed(converted: Converted) -> str:
+    """The text of model.py."""
+    return source(converted.graph, _about(converted))
 
 
 def _about(converted: Converted) -> str:

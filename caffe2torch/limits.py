@@ -8,12 +8,14 @@ everywhere or nowhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe2torch.errors import NetError, TextError
+from caffe2torch.errors import NetError, TextError, VerifyError
 
 if TYPE_CHECKING:
+    from caffe2torch.graph import Graph
     from caffe2torch.net import Net
 
 LAYERS = 20_000  # ResNet-1001 has 3,500; resolving costs some 0.1 ms each
@@ -31,6 +33,19 @@ SIZES = 1024  # no further than this are sizes of an input tried that the file d
 TRIED = 1 << 13  # layers that are resolved for it at most, about half a second's work
 MADE = 1 << 25  # numbers that layers make up, such as PriorBox's boxes: SSD at 4,096 x 4,096 has 12 million
 NODE = 1 << 12  # of these a node counts as, where a layer makes up many: FlowNet's Correlation has 441 x 3
+VALUES = 1 << 29  # numbers that a net computes on its way, kept to be compared: 2 GB; PSPNet at 473 x 473 has half
+WORK = 1 << 42  # multiply-adds of a run to compare: minutes; PSPNet at 713 x 713 has 0.5 million million
+
+
+def check_work(graph: Graph) -> None:
+    """VerifyError for a net that takes more memory or time to be run once than any has."""
+    numbers = sum(prod(value.shape) for value in graph.values.values())
+    steps = sum(node.operation.multiply_adds([value.shape for value in node.inputs]) for node in graph.nodes)
+    if numbers > VALUES or steps > WORK:
+        raise VerifyError(
+            f"{graph.net.path}: to be compared it would compute {numbers:,} numbers with {steps:,} multiply-adds; "
+            f"{VALUES:,} and {WORK:,} are allowed. Give a smaller --input-shape, or convert with --no-verify"
+        )
 
 
 def check_text(size: int, path: Path) -> None:

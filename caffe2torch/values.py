@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import onnx_model
+from caffe2torch import limits, onnx_model
 from caffe2torch.conversion import build
-from caffe2torch.errors import FileError
+from caffe2torch.errors import FileError, VerifyError
 from caffe2torch.folder import Converted
 from caffe2torch.graph import Graph
 
@@ -22,6 +22,7 @@ Arrays = Mapping[str, np.ndarray]
 
 def sample_inputs(converted: Converted) -> dict[str, np.ndarray]:
     """Seeded inputs by blob: for the picture noise through its preprocessing, for others 0 and 1."""
+    limits.check_work(converted.graph)
     generator = np.random.default_rng(SEED)
     feeds = {}
     for index, value in enumerate(converted.graph.inputs):
@@ -45,8 +46,12 @@ def with_all(graph: Graph) -> Graph:
 
 def from_torch(graph: Graph, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
     """Of the module as it is built."""
+    limits.check_work(graph)
     chosen = with_all(graph)
-    results = _run(build(chosen, state), chosen, feeds)
+    try:
+        results = _run(build(chosen, state), chosen, feeds)
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        raise VerifyError(f"{graph.net.path}: torch cannot run it on drawn numbers: {_first_line(error)}") from error
     return {value.name: result for value, result in zip(chosen.outputs, results, strict=True)}
 
 
@@ -61,7 +66,11 @@ def _run(module: Any, graph: Graph, feeds: Arrays) -> list[np.ndarray]:
 def from_onnx(graph: Graph, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
     """Of the ONNX model as it is built, from onnxruntime on the CPU."""
     chosen = with_all(graph)
-    results = _session(onnx_model.build(chosen, state).SerializeToString()).run(None, dict(feeds))
+    model = onnx_model.build(chosen, state).SerializeToString()
+    try:
+        results = _session(model).run(None, dict(feeds))
+    except Exception as error:  # onnxruntime's exceptions share no base but this
+        raise VerifyError(f"{graph.net.path}: onnxruntime cannot run it: {_first_line(error)}") from error
     return {value.name: result for value, result in zip(chosen.outputs, results, strict=True)}
 
 

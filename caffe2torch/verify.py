@@ -10,8 +10,9 @@ import numpy as np
 
 from caffe2torch import values
 from caffe2torch.errors import CaffeError, FileError, VerifyError
-from caffe2torch.folder import ONNX, SOURCE, Converted, load
+from caffe2torch.folder import CONFIG, ONNX, SOURCE, Converted, load, printed
 from caffe2torch.graph import Graph
+from caffe2torch.tensors import open_file
 
 TOLERANCE = 1e-4  # of the largest value
 
@@ -90,15 +91,18 @@ class Comparison:
         )
 
 
-def verify(folder: Path, reference: tuple[Path, Path] | None = None) -> list[Comparison]:
+def verify(folder: Path, reference: tuple[Path, Path] | None = None, run_source: bool = False) -> list[Comparison]:
     """Compare what a folder holds with itself (torch against ONNX) and with a reference, if given.
 
     ``reference``: inputs.npz and outputs.npz with arrays by blob name. Nothing is raised for a difference: see
-    ``Comparison.require``.
+    ``Comparison.require``. A model.py that is not what is printed of the folder's config.json may be anybody's program:
+    FileError, unless ``run_source``.
     """
     converted = load(folder)
     if reference is None:
         feeds = values.sample_inputs(converted)
+        if not run_source:
+            _check_source(converted, folder / SOURCE)
         return _torch_and_onnx(converted, feeds, folder)
     feeds, want = _reference(converted, *reference)
     torch_values = values.from_torch(converted.graph, converted.state(), feeds)
@@ -107,6 +111,17 @@ def verify(folder: Path, reference: tuple[Path, Path] | None = None) -> list[Com
         _compare("torch", "reference", converted.graph, torch_values, want),
         _compare("ONNX", "reference", converted.graph, onnx_values, want),
     ]
+
+
+def _check_source(converted: Converted, path: Path) -> None:
+    """FileError unless a model.py is word for word what is printed of the net: only that is run unasked."""
+    wanted = printed(converted).encode()
+    with open_file(path) as file:
+        if file.read(len(wanted) + 1) != wanted:
+            raise FileError(
+                f"{path}: not what caffe2torch prints of the {CONFIG} beside it, so it is not run: somebody changed "
+                "it, or another version wrote it. It is a program; --run-source runs it, if you know whose it is"
+            )
 
 
 def verify_against(folder: Path, other: Path) -> list[Comparison]:

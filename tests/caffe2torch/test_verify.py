@@ -98,7 +98,9 @@ def test_a_changed_model_py_is_found(old: str, new: str, blame: str, out: Path) 
     if "import torch\n" not in text:
         (out / SOURCE).write_text(text.replace("from torch import", "import torch\nfrom torch import", 1))
     replace(out / SOURCE, old, new)
-    message = blamed(verify(out), out)
+    with pytest.raises(FileError, match="--run-source"):
+        verify(out)
+    message = blamed(verify(out, run_source=True), out)
     assert f"model.py = torch does not hold; the first difference is in {blame}" in message
 
 
@@ -118,7 +120,7 @@ def test_a_changed_model_py_is_found(old: str, new: str, blame: str, out: Path) 
 def test_a_model_py_that_does_not_run_is_refused(change: Callable[[str], str], out: Path) -> None:
     (out / SOURCE).write_text(change((out / SOURCE).read_text()))
     with pytest.raises(FileError, match=r"model\.py: (cannot be run|gives 2 outputs)") as caught:
-        verify(out)
+        verify(out, run_source=True)
     assert "\n" not in str(caught.value)
 
 
