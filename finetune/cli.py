@@ -108,6 +108,15 @@ def evaluate(
 
 
 @main.command()
+@click.argument("run", type=FOLDER, default=RUN)
+def report(run: Path) -> None:
+    """Write RUN/report.html anew (default: runs/finetune): one page of results and pictures, for any browser."""
+    from finetune.report import write_report
+
+    click.echo(write_report(run))
+
+
+@main.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--characters", type=click.IntRange(2, 12), default=10)
 @click.option("--pictures", type=COUNT, default=40, help="Of each character, to train on.")

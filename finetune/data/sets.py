@@ -42,6 +42,7 @@ class Sets:
             "classes": list(self.train.classes),
             "train": [name_of(source, root) for source in self.train.paths],
             "validation": [name_of(source, root) for source in self.validation.paths],
+            "train_labels": list(self.train.labels),
             "unreadable": [name_of(source, root) for source in self.unreadable],
             "near_duplicates": [[name_of(source, root) for source in group] for group in self.near_duplicates],
             "in_test": [[name_of(one, self._test_root), name_of(other, root)] for one, other in self.in_test],

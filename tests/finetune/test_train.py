@@ -41,7 +41,7 @@ def test_what_a_run_holds(tiny_trunk: Converted, painted: Path, tmp_path: Path) 
     trained = train(tiny_trunk, painted, run, QUICK, test=painted)
     assert {path.name for path in run.iterdir()} == {
         *("config.json", "split.json", "metrics.csv", "test.json", "loss.png", "accuracy.png", "samples.png", "trunk"),
-        *("predictions-validation.csv", "predictions-test.csv", "calibration.json"),
+        *("predictions-validation.csv", "predictions-test.csv", "calibration.json", "report.html"),
         *("best.json", "best.safetensors", "last.json", "last.safetensors"),
     }
     config = json.loads((run / "config.json").read_text())
