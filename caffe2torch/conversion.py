@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch import arguments, onnx_model, surgery, weights
+from caffe2torch import arguments, onnx_model, plugins, surgery, weights
 from caffe2torch.errors import CaffeError, NetError, ShapeError
 from caffe2torch.graph import Graph, resolve
 from caffe2torch.net import Net, Shape
@@ -106,11 +106,12 @@ def _assign(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
 
 def model_class(graph: Graph) -> Any:
     """The printed class, compiled; tracebacks show its source."""
-    text = source(graph)
     filename = f"<caffe2torch model {next(_serial)}>"
-    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     namespace: dict[str, Any] = {"__name__": "caffe2torch_model"}
-    exec(compile(text, filename, "exec"), namespace)
+    with plugins.blamed((type(node.operation) for node in graph.nodes), "the printed class"):
+        text = source(graph)
+        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+        exec(compile(text, filename, "exec"), namespace)
     model = namespace["Model"]
     model._graph = graph  # no layer's name begins with an underscore
     return model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch import onnx_pieces
+from caffe2torch import onnx_pieces, plugins
 from caffe2torch.errors import OutputError
 from caffe2torch.files import beside
 from caffe2torch.graph import Graph, Node, Value
@@ -224,13 +224,15 @@ def add_graph(
             names[value.name] = value.name if free else nodes.unique(prefix + value.name)
             taken.add(names[value.name])
     for node in graph.nodes:
-        node.operation.onnx(LayerNodes(nodes, node, names, weights, state, prefix))
+        with plugins.blamed([type(node.operation)], f"layer {node.layer.name!r} ({node.layer.type}) in ONNX"):
+            node.operation.onnx(LayerNodes(nodes, node, names, weights, state, prefix))
     return [names[value.name] for value in graph.outputs]
 
 
 def build(graph: Graph, state: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
     """The ONNX model of a graph: float32, inputs and outputs named as Caffe's blobs, batch N where it may vary."""
-    return _nodes(graph, state).model(metadata)
+    with plugins.blamed(_classes(graph), "the ONNX model"):
+        return _nodes(graph, state).model(metadata)
 
 
 def save(
@@ -240,7 +242,12 @@ def save(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """``build``, written whole or not at all."""
-    _nodes(graph, state).save(path, metadata)
+    with plugins.blamed(_classes(graph), "the ONNX model"):
+        _nodes(graph, state).save(path, metadata)
+
+
+def _classes(graph: Graph) -> list[type]:
+    return [type(node.operation) for node in graph.nodes]
 
 
 def _nodes(graph: Graph, state: Mapping[str, np.ndarray]) -> Nodes:

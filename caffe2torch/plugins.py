@@ -12,7 +12,8 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,20 @@ def used(classes: Iterable[type]) -> list[str]:
     """The names of the plugins that these classes come from."""
     modules = {cls.__module__ for cls in classes}
     return sorted(name for name, module in _loaded.items() if module in modules)
+
+
+@contextmanager
+def blamed(classes: Iterable[type], what: str) -> Iterator[None]:
+    """What goes wrong with a plugin's classes is an error that says so; ``what`` was made of them."""
+    try:
+        yield
+    except (CaffeError, registry.LayerError, OSError):
+        raise
+    except Exception as error:
+        names = used(classes)
+        if not names:
+            raise
+        raise CaffeError(f"{what}: the plugin {names[0]} makes a fault: {_where(error)}") from error
 
 
 def require(names: Iterable[str], where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from math import prod
 
-from caffe2torch import checks, forks, registry
+from caffe2torch import checks, forks, plugins, registry
 from caffe2torch.errors import NetError, Problem
 from caffe2torch.input_shapes import InputShapes
 from caffe2torch.net import Layer, Net, Shape
@@ -74,14 +74,15 @@ class Resolver:
                 continue  # behind a layer that could not be resolved
             bottoms = [found[value] for value in entry.inputs]
             try:
-                checks.check_values(layer)
-                operation, self.forks[id(layer)], others = registry.read(cls, layer, bottoms, self.fork)
-                self.others.update({id(layer): others} if others else {})
-                tops = operation.shape(bottoms)
-                checks.check_tops(layer, tops)
-                made += operation.made(bottoms)
-                checks.check_made(made)
-                checks.check_blobs(layer, operation, self.net.weights_path or self.net.path)
+                with plugins.blamed([cls], f"layer {layer.name!r} ({layer.type})"):
+                    checks.check_values(layer)
+                    operation, self.forks[id(layer)], others = registry.read(cls, layer, bottoms, self.fork)
+                    self.others.update({id(layer): others} if others else {})
+                    tops = operation.shape(bottoms)
+                    checks.check_tops(layer, tops)
+                    made += operation.made(bottoms)
+                    checks.check_made(made)
+                    checks.check_blobs(layer, operation, self.net.weights_path or self.net.path)
             except LayerError as error:
                 faults.append((layer, error))
                 continue

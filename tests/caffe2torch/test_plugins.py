@@ -212,3 +212,45 @@ def test_a_trunk_with_layers_of_ones_own(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(onnx_main, ["export", run, "--plugin", str(PLUGIN)])
     assert result.exit_code == 0, result.output
+
+
+ODD = """
+from dataclasses import dataclass
+from caffe2torch.calls import Step
+from caffe2torch.registry import Operation, layer
+
+@layer("Odd")
+@dataclass(frozen=True)
+class Odd(Operation):
+    @classmethod
+    def parse(cls, layer, bottoms):
+        {parse}
+        return cls()
+    def shape(self, bottoms):
+        return {shape}
+    def torch(self):
+        return Step("{torch}")
+    def onnx(self, nodes):
+        nodes.add("Neg", nodes.inputs, {outputs})
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"parse": "1 / 0"}, r"layer 'y' \(Odd\): the plugin odd.py makes a fault: ZeroDivisionError.*line 11 of"),
+        ({"shape": "5"}, r"layer 'y' \(Odd\): the plugin odd.py makes a fault: TypeError"),
+        ({"torch": "-{0} {"}, "the printed class: the plugin odd.py makes a fault: ValueError"),
+        ({"torch": "-({0}"}, "the printed class: the plugin odd.py makes a fault: SyntaxError"),
+        ({"outputs": "nodes.nothing"}, r"layer 'y' \(Odd\) in ONNX: the plugin odd.py makes a fault: AttributeError"),
+        ({"shape": "[(1, 9)]"}, "the ONNX model: the plugin odd.py makes a fault: InferenceError"),
+    ],
+)
+def test_faults_of_a_plugin_are_told_as_such(change: dict[str, str], says: str, tmp_path: Path) -> None:
+    code = {"parse": "pass", "shape": "[bottoms[0]]", "torch": "-{0}", "outputs": "nodes.outputs", **change}
+    (tmp_path / "odd.py").write_text(ODD.format(**code))
+    caffe2torch.load_plugin(tmp_path / "odd.py")
+    with pytest.raises(caffe2torch.CaffeError, match=says):
+        caffe2torch.to_onnx(
+            nets.module(tmp_path, nets.given("x", 1, 2, 3, 4), nets.layer("y", "Odd", "x", "y")), tmp_path / "m.onnx"
+        )
