@@ -30,11 +30,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from caffe2torch.pictures import load_picture
-from finetune.data.boxes import BoxedPicture, read_boxes
-from finetune.detection.evaluate import LEAST, truths_of
-from finetune.detection.finder import Boxes
-from finetune.detection.matching import average_precision, match_all, rates
+sys.path = [place for place in sys.path if Path(place) != Path(__file__).parent]  # finetune.py there is no package
+
+from caffe2torch.pictures import load_picture  # noqa: E402
+from finetune.data.boxes import BoxedPicture, read_boxes  # noqa: E402
+from finetune.detection.evaluate import LEAST, truths_of  # noqa: E402
+from finetune.detection.finder import Boxes  # noqa: E402
+from finetune.detection.matching import average_precision, match_all, rates  # noqa: E402
 
 TURNS = (20, -20, 40, -40)
 OVERLAP = 0.4  # from which a box is right: they were drawn by hand

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from finetune.detection import METHODS
+
+if TYPE_CHECKING:
+    from finetune.detection.cropping import Margin
 
 FILE = click.Path(path_type=Path)
 SHARE = click.FloatRange(0, 1)
@@ -26,6 +29,27 @@ class Tile(click.ParamType[int | None]):
         if not (value.isascii() and value.isdigit() and int(value) >= 32):
             self.fail(f"{value!r} is none of auto, none and a number of pixels from 32", param, ctx)
         return int(value)
+
+
+class Margins(click.ParamType["Margin | Path"]):
+    """A number, four of them, or a folder."""
+
+    name = "number|l,t,r,b|folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Margin | Path:
+        from finetune.detection.cropping import Margin
+
+        if isinstance(value, (Margin, Path)):
+            return value
+        if Path(value).is_dir():
+            return Path(value)
+        try:
+            shares = [float(share) for share in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no folder, and no number or four of them", param, ctx)
+        if len(shares) not in (1, 4) or not all(0 <= share <= 4 for share in shares):
+            self.fail(f"{value!r}: one number or four, left,top,right,bottom, of 0 to 4, are wanted", param, ctx)
+        return Margin(*(shares * 4 if len(shares) == 1 else shares))
 
 
 @click.command()
@@ -55,8 +79,9 @@ class Tile(click.ParamType[int | None]):
 @click.option("--classify", metavar="CHARACTERS.onnx", type=FILE, help="Name each face by a classifier.")
 @click.option(
     "--classify-margin",
-    type=click.FloatRange(0, 4),
-    help="Of a face's size, added on every side for the classifier.  [default: what it was trained with]",
+    type=Margins(),
+    help="Of a face's size, added around it for the classifier: a number, left,top,right,bottom, or a folder of the "
+    "classifier's pictures, on which it is measured.  [default: the classifier's]",
 )
 @click.option("--unknown", is_flag=True, help="Call a face that the classifier is unsure of unknown.")
 @click.option(

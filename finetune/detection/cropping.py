@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,38 +12,51 @@ from finetune.detection.results import Face, Seen
 from finetune.detection.sources import Source
 
 
-def window(
-    box: tuple[float, float, float, float], margin: float, size: tuple[int, int], aspect: float | None = None
-) -> tuple[int, int, int, int]:
+class Margin(NamedTuple):
+    """What is added around a face's box, each as a share of the box's longer side."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __str__(self) -> str:
+        return ", ".join(f"{share:g}" for share in self)
+
+
+def even(share: float) -> Margin:
+    """The same on every side."""
+    return Margin(share, share, share, share)
+
+
+QUARTER = even(0.25)
+
+
+def window(box: tuple[float, float, float, float], margin: Margin, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """What is cut out around a box: left, top, right, bottom in whole pixels, at least one wide and high.
 
-    On every side ``margin`` times the box's longer side is added; ``aspect`` (width / height) widens the shorter way
-    to that form. What leaves the picture, ``size`` = (width, height), is moved back into it; what is larger is cut.
+    What would leave the picture, of ``size`` (width, height), is cut off.
     """
     x0, y0, x1, y1 = box
-    added = 2 * margin * max(x1 - x0, y1 - y0)
-    wide, high = x1 - x0 + added, y1 - y0 + added
-    if aspect is not None:
-        wide, high = max(wide, high * aspect), max(high, wide / aspect)
-    left, right = _within((x0 + x1) / 2, wide, size[0])
-    top, bottom = _within((y0 + y1) / 2, high, size[1])
+    longer = max(x1 - x0, y1 - y0)
+    left, right = _within(x0 - margin.left * longer, x1 + margin.right * longer, size[0])
+    top, bottom = _within(y0 - margin.top * longer, y1 + margin.bottom * longer, size[1])
     return left, top, right, bottom
 
 
-def _within(centre: float, length: float, limit: int) -> tuple[int, int]:
-    whole = min(max(1, round(length)), limit)
-    start = min(max(0, round(centre - whole / 2)), limit - whole)
-    return start, start + whole
+def _within(start: float, end: float, limit: int) -> tuple[int, int]:
+    first = min(max(0, round(start)), limit - 1)
+    return first, min(max(first + 1, round(end)), limit)
 
 
-def cut(picture: np.ndarray, face: Face, margin: float, aspect: float | None = None) -> np.ndarray:
+def cut(picture: np.ndarray, face: Face, margin: Margin) -> np.ndarray:
     """The face out of its picture, uint8 (H, W, 3); see window."""
     height, width = picture.shape[:2]
-    left, top, right, bottom = window(face.box, margin, (width, height), aspect)
+    left, top, right, bottom = window(face.box, margin, (width, height))
     return picture[top:bottom, left:right]
 
 
-def write_crops(folder: Path, picture: np.ndarray, seen: Seen, source: Source, margin: float) -> None:
+def write_crops(folder: Path, picture: np.ndarray, seen: Seen, source: Source, margin: Margin) -> None:
     """A PNG file a face: FOLDER/picture-1.png, …; with names FOLDER/NAME/picture-1.png: a folder per class."""
     from PIL import Image
 

@@ -16,7 +16,7 @@ from caffe2torch.errors import DataError, OutputError
 from caffe2torch.files import beside, same
 from caffe2torch.pictures import load_picture
 from finetune.detection import tiles
-from finetune.detection.cropping import write_crops
+from finetune.detection.cropping import QUARTER, Margin, write_crops
 from finetune.detection.finder import Finder, Settings
 from finetune.detection.fonts import Fonts
 from finetune.detection.journal import Journal
@@ -40,7 +40,7 @@ class Look:
     overlay: Path | None = None  # folder of pictures with boxes
     fonts: Fonts | None = None  # for the overlay
     crops: Path | None = None  # folder of faces cut out
-    margin: float = 0.25  # around those, of a box's longer side
+    margin: Margin = QUARTER  # around those
     every: int = 1  # n-th frame of a video
 
     def faces(self, picture: np.ndarray) -> tuple[Face, ...]:

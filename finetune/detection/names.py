@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch.errors import ModelError
-from caffe2torch.terminal import note
-from finetune.detection.cropping import cut
+from finetune.detection.cropping import Margin, cut
+from finetune.detection.finder import Finder
+from finetune.detection.margins import margin_of
 from finetune.detection.results import Face
-from finetune.runtime import Session, open_model, reading_metadata
+from finetune.runtime import Session, open_model
 
 if TYPE_CHECKING:
     from finetune.calibration import Calibration
 
-MARGIN = 0.25  # of a box's longer side, on every side: where a classifier does not say how it was trained
 UNKNOWN = "unknown"
 AT_ONCE = 32  # faces in one batch
 
@@ -28,7 +28,7 @@ class Namer:
     """An open classifier and how faces are cut for it."""
 
     session: Session
-    margin: float  # of a box's longer side, on every side
+    margin: Margin
     calibration: Calibration | None
     unknown: bool  # whether a face below the calibration's threshold is called UNKNOWN
 
@@ -50,7 +50,7 @@ class Namer:
         from PIL import Image
 
         height, width = self.session.info.size
-        crop = Image.fromarray(cut(picture, face, self.margin, width / height))
+        crop = Image.fromarray(cut(picture, face, self.margin))
         return np.asarray(crop.resize((width, height), Image.Resampling.BICUBIC))  # as load_picture does it
 
     def _probabilities(self, pictures: np.ndarray) -> np.ndarray:
@@ -59,24 +59,14 @@ class Namer:
 
 
 def open_namer(
-    path: Path, provider: str, threads: int | None, margin: float | None = None, unknown: bool = False
+    path: Path, provider: str, threads: int | None, finder: Finder, margin: Margin | Path | None, unknown: bool
 ) -> Namer:
-    """Open a classifier to name faces with.
+    """Open a classifier to name faces with that ``finder`` finds; ``margin`` as in margins.margin_of.
 
-    ``margin``: None takes what the model's metadata says ("margin"), and if that says nothing MARGIN, which is said
-    aloud. Raises ModelError for what is no classifier, and for ``unknown`` with one that was not calibrated.
+    Raises ModelError for what is no classifier, and for ``unknown`` with one that was not calibrated.
     """
     session = open_model(path, provider, threads)
     said = session.opened.said
-    with reading_metadata(path):
-        known = said.get("margin")
-        if known is not None and not (isinstance(known, (int, float)) and 0 <= known <= 4):
-            raise ValueError(f"margin {known!r}")
-    if margin is None and known is None:
-        note(
-            f"{path} does not say with what margin its pictures were cut: {MARGIN} of a face's size is added on every "
-            "side; --classify-margin changes that"
-        )
     calibration = None
     if said.get("calibration") is not None:
         from finetune.calibration import Calibration
@@ -84,6 +74,4 @@ def open_namer(
         calibration = Calibration.from_json(said["calibration"])
     elif unknown:
         raise ModelError(f"{path}: does not say below which score a face is unknown; export it anew from its run")
-    if margin is None:
-        margin = MARGIN if known is None else float(known)
-    return Namer(session, margin, calibration, unknown)
+    return Namer(session, margin_of(path, said, margin, finder), calibration, unknown)

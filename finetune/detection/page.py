@@ -15,7 +15,6 @@ import numpy as np
 from caffe2torch.errors import DataError
 from caffe2torch.files import write_whole
 from caffe2torch.pictures import load_picture
-from finetune.detection.cropping import window
 from finetune.detection.evaluate import Evaluation, truths_of
 from finetune.detection.geometry import areas, overlaps
 from finetune.detection.matching import match
@@ -162,8 +161,9 @@ def _drawn(evaluation: Evaluation, one: Mistake) -> str:
 
     whole = load_picture(evaluation.pictures[one.picture].path)
     height, width = whole.shape[:2]
-    box = (float(one.box[0]), float(one.box[1]), float(one.box[2]), float(one.box[3]))
-    left, top, right, bottom = window(box, CONTEXT, (width, height), 1.0)
+    side = (1 + 2 * CONTEXT) * float(max(one.box[2:] - one.box[:2]))
+    left, right = _around(float(one.box[0] + one.box[2]) / 2, side, width)
+    top, bottom = _around(float(one.box[1] + one.box[3]) / 2, side, height)
     factor = 2 * HEIGHT / (bottom - top)
     size = max(1, round((right - left) * factor)), 2 * HEIGHT
     image = Image.fromarray(whole[top:bottom, left:right]).resize(size, Image.Resampling.BICUBIC)
@@ -177,6 +177,13 @@ def _drawn(evaluation: Evaluation, one: Mistake) -> str:
     content = io.BytesIO()
     image.save(content, "JPEG", quality=80)
     return base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def _around(centre: float, length: float, limit: int) -> tuple[int, int]:
+    """Whole pixels start..end of that length about the centre, moved into 0..limit, and cut where that is shorter."""
+    whole = min(max(1, round(length)), limit)
+    start = min(max(0, round(centre - whole / 2)), limit - whole)
+    return start, start + whole
 
 
 def _counted(count: int, one: str, many: str) -> str:

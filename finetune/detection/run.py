@@ -13,6 +13,7 @@ from typing import Any
 from caffe2torch.errors import DataError, ModelError
 from caffe2torch.terminal import is_terminal, note
 from finetune.detection import METHODS, output
+from finetune.detection.cropping import Margin, even
 from finetune.detection.finder import Finder, Settings
 from finetune.detection.fonts import Fonts
 from finetune.detection.journal import Journal
@@ -36,7 +37,7 @@ class Options:
     max_size: int | None = None
     tile: int | None = None  # as in tiles.tile_side
     classify: Path | None = None
-    classify_margin: float | None = None
+    classify_margin: Margin | Path | None = None
     unknown: bool = False
     form: str = "table"
     output: Path | None = None
@@ -109,7 +110,7 @@ def open_look(options: Options, workers: int) -> Look:
     namer = None
     if options.classify is not None:
         classifier = options.classify / RUN_MODEL if options.classify.is_dir() else options.classify
-        namer = open_namer(classifier, options.provider, threads, options.classify_margin, options.unknown)
+        namer = open_namer(classifier, options.provider, threads, finder, options.classify_margin, options.unknown)
         note(str(namer.session))
     return Look(
         finder,
@@ -119,7 +120,7 @@ def open_look(options: Options, workers: int) -> Look:
         options.overlay,
         Fonts(options.font) if options.overlay is not None else None,
         options.crops,
-        options.margin,
+        even(options.margin),
         options.every,
     )
 

@@ -140,13 +140,28 @@ def test_names_in_every_form(detector_file: Path, characters: Path, folder: Path
 
 def test_a_classifier_that_does_not_say_its_margin(detector_file: Path, model: Path, folder: Path) -> None:
     result = run("-m", detector_file, folder / "a.png", "--classify", model)
-    assert f"{model} does not say with what margin its pictures were cut: 0.25" in result.stderr
+    assert f"{model} does not say how its pictures were cut: a margin of 0.55, 0.9, 0.55, 0.05" in result.stderr
     result = run("-m", detector_file, folder / "a.png", "--classify", model, "--classify-margin", "0")
     assert "does not say" not in result.stderr
     result = run("-m", detector_file, folder / "a.png", "--classify", model, "--unknown")
     assert result.exit_code == 1 and "does not say below which score" in result.stderr
     result = run("-m", detector_file, folder / "a.png", "--classify", detector_file)
     assert result.exit_code == 1 and "a 'detector', not a classifier" in result.stderr
+
+
+def test_a_margin_measured_on_the_classifiers_pictures(detector_file: Path, model: Path, tmp_path: Path) -> None:
+    """Pictures of 100 x 80 with a square of 32 at (20, 40): a margin of 20, 40, 48, 8 pixels."""
+    trained = tmp_path / "trained" / "red"
+    trained.mkdir(parents=True)
+    for number in range(5):
+        squares(100, 80, [(20, 40, 32)]).save(trained / f"{number}.png")
+    asked = ("-m", detector_file, trained, "--classify", model, "--classify-margin")
+    assert "a margin of 0.62, 1.25, 1.5, 0.25 (left, top, right, bottom)" in run(*asked, trained.parent).stderr
+    assert run(*asked, "0.5,1,0.5,0").exit_code == 0
+    (trained / "0.png").unlink()
+    result = run(*asked, trained)
+    assert result.exit_code == 1 and "a face is found in 4 of its pictures; too few" in result.stderr
+    assert run(*asked, "0.5,1").exit_code == run(*asked, "missing").exit_code == 2
 
 
 def test_overlay_and_crops(detector_file: Path, characters: Path, folder: Path, tmp_path: Path) -> None:
