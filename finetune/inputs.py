@@ -58,7 +58,7 @@ class Pictures:
 
 
 class Features:
-    """Features from a store, float32 [N, …]; ``passes`` counts what had to go through the trunk for it."""
+    """Features from a store, [N, …], in its precision; ``passes`` counts what had to go through the trunk for it."""
 
     def __init__(self, store: Store, mirror: bool, open_trunk: Callable[[], Pass], reader: Reader) -> None:
         """``open_trunk`` is not called where nothing is missing."""
@@ -100,7 +100,7 @@ class Features:
             if random is not None and self.mirror:
                 flip = chosen_to_mirror(chances(len(indices), random)[:, place::of])
             rows = self.store.rows(places[np.arange(len(mine)), flip.numpy().astype(int)])
-            yield Batch(torch.from_numpy(rows).float(), torch.tensor([pictures.labels[i] for i in mine]))
+            yield Batch(torch.from_numpy(rows), torch.tensor([pictures.labels[i] for i in mine]))
 
     def _missing(
         self, keys: Mapping[Source, tuple[bytes, bytes]], turned: set[Source]

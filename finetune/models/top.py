@@ -49,8 +49,8 @@ class Top(nn.Module):
         return logits
 
     def maps(self, features: torch.Tensor) -> torch.Tensor:
-        """What the head is put on: [N, C, h, w]; a vector has h = w = 1."""
-        maps = features if self.live is None else self.live(features)
+        """What the head is put on: [N, C, h, w]; a vector has h = w = 1. Features may be in half precision."""
+        maps = features.float() if self.live is None else self.live(features.float())
         return maps if maps.dim() == 4 else maps.flatten(1)[:, :, None, None]
 
     def kept(self) -> dict[str, torch.Tensor]:

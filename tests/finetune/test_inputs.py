@@ -101,7 +101,7 @@ def test_several_processes_share_a_batch(setting: Setting) -> None:
 def test_half_precision_is_near(setting: Setting) -> None:
     full = next(setting.features().batches(setting.pictures, [range(30)])).pictures
     half = next(setting.features(half=True).batches(setting.pictures, [range(30)])).pictures
-    assert half.dtype == torch.float32
+    assert half.dtype == torch.float16
     assert 0 < (half - full).abs().max() / full.abs().max() < 1e-3
 
 
