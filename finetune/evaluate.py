@@ -71,7 +71,7 @@ def score(
         pictures, labels = fabric.to_device(batch)
         logits = classifier(pictures)
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-        counts[0] += torch.bincount(labels, minlength=classes)
+        counts[0] += torch.bincount(labels.flatten(), minlength=classes)  # of masks: pixels
         counts[1] += torch.bincount(labels[logits.argmax(1) == labels], minlength=classes)
         advance(len(labels))
     counts, loss = fabric.all_reduce(counts, reduce_op="sum"), fabric.all_reduce(loss, reduce_op="sum")  # type: ignore[assignment]

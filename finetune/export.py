@@ -30,6 +30,7 @@ TOLERANCE = 1e-4  # of a probability, between torch and onnxruntime
 WRITERS = {  # recipe -> module with open_writer
     "detector": "finetune.detector.export",
     "digits": "finetune.recipes.export",
+    "facemask": "finetune.recipes.export",
     "frgnet64": "finetune.recipes.export",
     "resnet50": "finetune.recipes.export",
 }

@@ -24,7 +24,7 @@ from finetune.data.sets import Sets
 from finetune.evaluate import score
 from finetune.inputs import Inputs, Pictures, Plan
 from finetune.models.head import NearestMeanHead
-from finetune.optimization import class_weights, epoch_seed, grouped, set_rate, summed_loss
+from finetune.optimization import class_weights, epoch_seed, grouped, right_answers, set_rate, summed_loss
 from finetune.options import Options
 from finetune.resume import load_state, save_state, states
 from finetune.table import Epoch, append_csv, print_epoch, print_header, progress
@@ -190,7 +190,7 @@ def train_epoch(
         if learning and not more:
             parts.optimizer.step()
             parts.optimizer.zero_grad()
-        right = (logits.detach().argmax(1) == labels).sum()
+        right = right_answers(logits.detach(), labels)
         sums += torch.stack([loss.detach(), right]).double()
         count += len(indices)
         advance(len(indices))

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from caffe2torch.onnx_model import Nodes
+from finetune.models.facemask import FaceMask
 from finetune.models.resnet import Bottleneck
 
 
@@ -78,6 +79,27 @@ def _bottleneck(nodes: Nodes, module: Bottleneck, value: str, name: str) -> str:
     return str(nodes.add("Relu", [nodes.add("Add", [body, shortcut], name=f"{name}/sum")], name=name))
 
 
+def _face_mask(nodes: Nodes, module: FaceMask, value: str, name: str) -> str:
+    levels, picture = [], value
+    for place, step in enumerate(module.down):
+        value = add_network(nodes, step, value, f"{name}/down{place}")
+        levels.append(value)
+    top = ""
+    for place in reversed(range(1, len(levels))):
+        same = add_network(nodes, module.across[place - 1], levels[place], f"{name}/across{place}")
+        top = nodes.add("Add", [same, _resized(nodes, top, same)]) if top else same
+    face = _resized(nodes, add_network(nodes, module.out, top, f"{name}/out"), picture)
+    other = nodes.add("Sub", [face, face], name=f"{name}/other")
+    return str(nodes.add("Concat", [other, face], name=name, axis=1))
+
+
+def _resized(nodes: Nodes, value: str, like: str) -> str:
+    """Bilinear, to the height and width of ``like``, as torch's interpolate does it."""
+    sizes = [nodes.add("Shape", [value], end=2), nodes.add("Shape", [like], start=2)]
+    size = nodes.add("Concat", sizes, axis=0)
+    return str(nodes.add("Resize", [value, "", "", size], mode="linear", coordinate_transformation_mode="half_pixel"))
+
+
 def _nothing(nodes: Nodes, module: nn.Module, value: str, name: str) -> str:
     return value
 
@@ -94,6 +116,7 @@ LAYERS: dict[type[nn.Module], Callable[[Nodes, Any, str, str], str]] = {
     ),
     nn.Flatten: lambda nodes, module, value, name: str(nodes.add("Flatten", [value], name=name, axis=1)),
     Bottleneck: _bottleneck,
+    FaceMask: _face_mask,
     nn.Dropout: _nothing,
     nn.Identity: _nothing,
 }

@@ -50,9 +50,19 @@ def class_weights(pictures: LabelledPictures) -> torch.Tensor:
 def summed_loss(
     logits: torch.Tensor, labels: torch.Tensor, smoothing: float, weights: torch.Tensor | None
 ) -> torch.Tensor:
-    """Cross-entropy, summed over the pictures, each counting as much as its class's weight."""
+    """Cross-entropy, summed over the pictures, each counting as much as its class's weight.
+
+    Of masks, logits [N, classes, H, W] and labels [N, H, W], a picture's is the mean over its pixels.
+    """
     losses = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-    return (losses if weights is None else losses * weights[labels]).sum()
+    losses = losses if weights is None else losses * weights[labels]
+    return (losses.flatten(1).mean(1) if labels.dim() > 1 else losses).sum()
+
+
+def right_answers(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """How many pictures are classified rightly; of masks, the sum over the pictures of their share of right pixels."""
+    right = (logits.argmax(1) == labels).double()
+    return (right.flatten(1).mean(1) if labels.dim() > 1 else right).sum()
 
 
 def grouped(plan: Sequence[Sequence[int]], size: int) -> list[tuple[int, int]]:

@@ -132,12 +132,17 @@ def _train(
 
 
 def run_to_end(
-    folder: Path, parts: Parts, config: Mapping[str, Any], sets: Sets, begin: Callable[[], None] = lambda: None
+    folder: Path,
+    parts: Parts,
+    config: Mapping[str, Any],
+    sets: Sets,
+    begin: Callable[[], None] = lambda: None,
+    end: Callable[[Path, Parts, list[Epoch], Epoch], Scores | None] = finish,
 ) -> tuple[list[Epoch], Epoch, Scores | None, bool]:
     """All epochs of a run in ``folder``, and what is made of the best: lines, best, test scores, if Ctrl-C came.
 
     ``sets`` are the pictures as they are kept in split.json and tested; ``parts.sets`` may show them in other ways.
-    ``begin`` puts more into the folder of a new run.
+    ``begin`` puts more into the folder of a new run; ``end`` makes what is made of the best.
     """
     first = parts.fabric.is_global_zero
     if states(folder):
@@ -151,7 +156,7 @@ def run_to_end(
     scores = None
     if first:
         parts.sets = sets
-        scores = finish(folder, parts, lines, best)
+        scores = end(folder, parts, lines, best)
         write_json(folder / "config.json", {**config, "trunk_passes": getattr(parts.source, "passes", 0)})
         _report(folder)
         if not interrupted:

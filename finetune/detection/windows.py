@@ -25,7 +25,7 @@ WIDTH = 512
 WINDOWS = ((48, 16), (72, 24), (144, 48))  # size and stride in pixels of the picture at WIDTH
 DEFAULTS = Settings(confidence=0.5, iou=0.3, max_size=WIDTH)
 TALLEST = 3  # height to width
-BATCH = 64  # windows a call
+BATCH = 32  # windows a call
 
 
 @dataclass(frozen=True)

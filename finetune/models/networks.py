@@ -14,11 +14,17 @@ from caffe2torch.preprocess import Preprocessing
 from finetune.checkpoint import BEST, load_head, read_config
 from finetune.models.classifier import Classifier
 from finetune.models.digits import digits
+from finetune.models.facemask import facemask
 from finetune.models.frgnet64 import frgnet64
 from finetune.models.resnet import resnet50
 from finetune.models.trunk import FrozenTrunk
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"digits": digits, "frgnet64": frgnet64, "resnet50": resnet50}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "digits": digits,
+    "facemask": facemask,
+    "frgnet64": frgnet64,
+    "resnet50": resnet50,
+}
 
 
 def build(description: Mapping[str, Any]) -> nn.Module:

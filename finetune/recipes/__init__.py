@@ -19,6 +19,7 @@ TUTORIAL = "tutorial"  # what `finetune train` does without --recipe
 RECIPES = {
     "detector": "finetune.detector.recipe",
     "digits": "finetune.recipes.digits",
+    "facemask": "finetune.recipes.facemask",
     "frgnet64": "finetune.recipes.frgnet64",
     "resnet50": "finetune.recipes.resnet50",
 }

@@ -17,8 +17,9 @@ from caffe2torch.preprocess import Preprocessing
 from finetune.calibration import calibration_of
 from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import add_preprocessing
-from finetune.runtime import FORMAT, INPUT, METADATA_KEY, OUTPUT, open_model
+from finetune.runtime import FORMAT, INPUT, METADATA_KEY, OUTPUT, open_session
 
+MASK = "mask"
 TOLERANCE = 1e-4  # of a probability, between torch and onnxruntime
 
 
@@ -39,13 +40,16 @@ def open_writer(run: Path) -> Callable[[Path], tuple[str, str]]:
     def write(place: Path) -> tuple[str, str]:
         graph = _graph(classifier.head, config)
         graph.save(place, {METADATA_KEY: json.dumps({**_metadata(config), **calibration_of(run)}, ensure_ascii=False)})
-        found = _verify(run, classifier, config["size"], place)
-        return f"{len(config['classes'])} classes, pictures of {config['size'][1]} x {config['size'][0]}", found
+        found = _verify(run, classifier, config, place)
+        of = "a mask of faces" if config["recipe"] == "facemask" else f"{len(config['classes'])} classes"
+        return f"{of}, pictures of {config['size'][1]} x {config['size'][0]}", found
 
     return write
 
 
 def _metadata(config: dict[str, Any]) -> dict[str, Any]:
+    if config["recipe"] == "facemask":
+        return {"format": FORMAT, "kind": "mask", "size": config["size"], "resize": "bicubic", "recipe": "facemask"}
     said = {
         "format": FORMAT,
         "kind": "classifier",
@@ -62,15 +66,22 @@ def _graph(network: Any, config: dict[str, Any]) -> Nodes:
     from finetune.network_graph import add_network
 
     nodes = Nodes(config["recipe"])
-    nodes.reserve([OUTPUT])
-    picture = nodes.add_input(INPUT, np.uint8, [BATCH, *config["size"], 3])
+    mask = config["recipe"] == "facemask"
+    nodes.reserve([MASK if mask else OUTPUT])
+    picture = nodes.add_input(INPUT, np.uint8, [BATCH, *(("H", "W") if mask else config["size"]), 3])
     pixels = add_preprocessing(nodes, Preprocessing.from_json(config["preprocessing"]), picture)
-    nodes.add("Softmax", [add_network(nodes, network, pixels)], [OUTPUT], axis=1)
-    nodes.add_output(OUTPUT, np.float32, [BATCH, len(config["classes"])])
+    logits = add_network(nodes, network, pixels)
+    if mask:
+        face = nodes.constant(np.array(1), "face")
+        nodes.add("Gather", [nodes.add("Softmax", [logits], axis=1), face], [MASK], axis=1)
+        nodes.add_output(MASK, np.float32, [BATCH, "H", "W"])
+    else:
+        nodes.add("Softmax", [logits], [OUTPUT], axis=1)
+        nodes.add_output(OUTPUT, np.float32, [BATCH, len(config["classes"])])
     return nodes
 
 
-def _verify(run: Path, classifier: Any, size: list[int], model: Path) -> str:
+def _verify(run: Path, classifier: Any, config: dict[str, Any], model: Path) -> str:
     """Compare torch and onnxruntime on seeded pictures, in words. Raises VerifyError above 1e-4."""
     import onnx
     import torch
@@ -79,10 +90,25 @@ def _verify(run: Path, classifier: Any, size: list[int], model: Path) -> str:
         onnx.checker.check_model(os.fspath(model), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise VerifyError(f"{run}: the ONNX file made of it is refused: {error}") from error
-    pictures = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
-    with torch.no_grad():
-        wanted = classifier(torch.from_numpy(pictures)).softmax(1).numpy()
-    difference = float(np.abs(open_model(model, "cpu").probabilities(pictures) - wanted).max())
+    shapes = [(3, *config["size"], 3)]
+    if config["recipe"] == "facemask":
+        shapes += [(1, 37, 61, 3)]  # of any size
+    difference = 0.0
+    for shape in shapes:
+        pictures = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        with torch.no_grad():
+            wanted = classifier(torch.from_numpy(pictures)).softmax(1).numpy()
+        difference = max(difference, float(np.abs(_run(model, pictures) - _shown(wanted)).max()))
     if not difference <= TOLERANCE:
         raise VerifyError(f"{run}: torch and onnxruntime differ by {difference:.1e}; nothing was written")
     return f"equal to torch within {difference:.0e}"
+
+
+def _run(model: Path, pictures: np.ndarray) -> np.ndarray:
+    opened = open_session(model, "cpu")
+    return opened.run([MASK if opened.kind == "mask" else OUTPUT], {INPUT: pictures})[0]
+
+
+def _shown(probabilities: np.ndarray) -> np.ndarray:
+    """What the file gives of torch's probabilities: of masks those of faces."""
+    return probabilities if probabilities.ndim == 2 else probabilities[:, 1]

@@ -76,13 +76,13 @@ def train_network(
         description = {"name": network.recipe, "classes": len(sets.train.classes), **network.arguments}
         whole = Whole(build(description), preprocessing)
         note(f"network: {network.recipe}, {parameters(whole):,} parameters")
-        classifier, optimizer = fabric.setup(whole, _sgd(whole, options))
+        classifier, optimizer = fabric.setup(whole, sgd(whole, options))
         if network.decay_with_rate:
             lower_decay(optimizer, options)
         pictures = Pictures(reader, options.mirror, options.augment)
         inputs = Crops(reader, options.mirror, options.augment, scale=network.crop) if network.crop else pictures
         parts = Parts(fabric, classifier, whole, optimizer, reader, sets, options, inputs)
-        config = _config(description, preprocessing, parts, network)
+        config = config_of(description, preprocessing, parts, {"scale": network.crop} if network.crop else None)
         with run_folder(fabric, run, force, resume) as folder:
             if network.turns:
                 parts.sets = replace(sets, train=turned(sets.train))
@@ -129,19 +129,20 @@ def _preprocessing(network: Network, sets: Sets) -> Preprocessing:
     return Preprocessing(network.channel_order, mean, network.scale)
 
 
-def _sgd(whole: Whole, options: Options) -> torch.optim.SGD:
+def sgd(whole: Whole, options: Options) -> torch.optim.SGD:
+    """Of all of a network."""
     return torch.optim.SGD(
         whole.parameters(), options.learning_rate, options.momentum, weight_decay=options.weight_decay, fused=True
     )
 
 
-def _config(
-    description: Mapping[str, Any], preprocessing: Preprocessing, parts: Parts, network: Network
+def config_of(
+    description: Mapping[str, Any], preprocessing: Preprocessing, parts: Parts, crop: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
     """config.json, as finetune.run_config has it for a head on a trunk."""
     config = {
         "format": FORMAT,
-        "recipe": network.recipe,
+        "recipe": description["name"],
         "network": dict(description),
         "classes": list(parts.sets.train.classes),
         "size": list(parts.reader.size),
@@ -151,7 +152,7 @@ def _config(
         "versions": versions(),
         "data": {"sha256": hash_of_data(parts.sets, digests_of(parts.sets))},
     }
-    return {**config, "crop": {"scale": network.crop}} if network.crop else config
+    return config if crop is None else {**config, "crop": dict(crop)}
 
 
 def _said(best: Epoch, test: Scores | None) -> tuple[str, ...]:
