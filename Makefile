@@ -8,9 +8,10 @@ TRUNK ?=
 DATA ?=
 OUT ?= runs/finetune
 OPTIONS ?=
+SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint finetune bench proto clean
+.PHONY: help setup demo test lint finetune bench fuzz proto clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
@@ -36,6 +37,10 @@ finetune: .venv/installed ## train on DATA=folder with TRUNK=folder or file, the
 
 bench: .venv/installed ## measure what the README claims
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+fuzz: .venv/installed ## search for files that break a reader (SECONDS=600 each, into build/fuzz)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@for target in wire text caffemodel net solver; do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
 
 proto: .venv/installed ## compile proto/caffe.proto to caffe2torch/caffe.binpb
 	$(BIN)/python -m grpc_tools.protoc -Iproto --descriptor_set_out=caffe2torch/caffe.binpb proto/caffe.proto

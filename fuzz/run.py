@@ -41,7 +41,12 @@ def main() -> None:
     arguments = [*LIMITS, f"-max_total_time={given.seconds}", f"-artifact_prefix={findings}/"]
     if given.target in ("text", "net", "solver"):
         arguments.append(f"-dict={WORDS}")
-    atheris.Setup([sys.argv[0], *arguments, str(folder / "grown"), str(folder / "seeds")], TARGETS[given.target])
+    target = TARGETS[given.target]
+
+    def once(data: bytes) -> None:
+        target(data)
+
+    atheris.Setup([sys.argv[0], *arguments, str(folder / "grown"), str(folder / "seeds")], once)
     atheris.Fuzz()
 
 
