@@ -7,17 +7,13 @@ So the weights, which are a repeated field of the graph, are appended to it as t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import FileIO
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.digest import AHEAD, Sums, sha256
-from caffe2torch.errors import OutputError
+from caffe2torch.checked_file import CheckedFile
 from caffe2torch.headers import BYTES
-from caffe2torch.tensors import PIECE
 from caffe2torch.wire import varint
 
 if TYPE_CHECKING:
@@ -34,21 +30,13 @@ def write(path: Path, model: onnx.ModelProto, weights: Mapping[str, np.ndarray])
     rest = type(model)()
     rest.CopyFrom(model)
     rest.ClearField("graph")
-    written, found = sha256(), sha256()
-    with path.open("wb+", buffering=0) as file, Sums() as summing:
-        _put(file, rest.SerializeToString() + _field(GRAPH, size), summing, written)
-        _put(file, graph, summing, written)
+    with CheckedFile(path) as file:
+        position = file.put(rest.SerializeToString() + _field(GRAPH, size), 0)
+        position = file.put(graph, position)
         for name, array in weights.items():
-            _put(file, heads[name], summing, written)
+            position = file.put(heads[name], position)
             data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-            _put(file, data.reshape(-1).view(np.uint8).data, summing, written)
-        file.seek(0)
-        ring = cycle([memoryview(bytearray(PIECE)) for _ in range(AHEAD + 1)])
-        while got := file.readinto(buffer := next(ring)):
-            summing.add(buffer[:got], found)
-        summing.wait()
-    if written.digest() != found.digest():
-        raise OutputError(f"{path.name} was not read back as it was written; is the disk sound?")
+            position = file.put(data.reshape(-1).view(np.uint8).data, position)
 
 
 def _head(name: str, array: np.ndarray) -> bytes:
@@ -63,13 +51,3 @@ def _head(name: str, array: np.ndarray) -> bytes:
 
 def _field(number: int, size: int) -> bytes:
     return varint(number << 3 | BYTES) + varint(size)
-
-
-def _put(file: FileIO, data: Any, summing: Sums, written: Any) -> None:
-    left = memoryview(data)
-    while left:
-        piece = left[:PIECE]
-        summing.add(piece, written)
-        while piece:
-            piece = piece[file.write(piece) :]
-        left = left[PIECE:]

@@ -1,4 +1,4 @@
-"""model.safetensors: written piece by piece and read back, so that no tensor need be in memory whole.
+"""model.safetensors: written piece by piece, so that no tensor need be in memory whole.
 
 The form is safetensors' own: the length of the header, the header as JSON, then the tensors without gaps. Those of
 int64 come first, so that all are aligned, then the others in the order in which they are given.
@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
-from itertools import cycle
 from math import prod
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
 from caffe2torch import limits
-from caffe2torch.digest import AHEAD, Sum, Sums, sha256
+from caffe2torch.checked_file import CheckedFile
+from caffe2torch.digest import Sum, Sums, sha256
 from caffe2torch.errors import FileError, OutputError
 from caffe2torch.net import Shape
-from caffe2torch.tensors import PIECE, Piece, open_file
+from caffe2torch.tensors import Piece, open_file
 
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
 TYPES = {name: np.dtype(dtype) for name, dtype in {**_TYPES, "U8": "u1", "BOOL": "?"}.items()}
@@ -64,26 +62,20 @@ def write(
     metadata: Callable[[], Mapping[str, str]],
     progress: Progress | None = None,
 ) -> None:
-    """Write a new file, let it reach the disk, and read it back.
+    """Write a new file, read back what was written, and let it reach the disk.
 
     ``metadata`` is asked for before the tensors are read, when only its length counts, and again after that.
     OutputError if what is read back is not what was written, or a tensor has another size than it should.
     """
     offsets = _offsets(tensors)
-    written: dict[str, Sum] = {}
-    with path.open("wb+", buffering=0) as file, Sums() as summing:
+    with CheckedFile(path) as file, Sums() as summing:
         start = len(_header(tensors, offsets, metadata()))
         for tensor in tensors:
-            file.seek(start + offsets[tensor.key])
-            written[tensor.key] = _write_tensor(file, tensor, summing)
+            _write_tensor(file, start + offsets[tensor.key], tensor, summing)
             if progress is not None:
                 progress(tensor.nbytes)
         summing.wait()
-        header = _header(tensors, offsets, metadata())
-        file.seek(0)
-        _write_all(file, memoryview(header))
-        with _flushing(file):
-            _compare(file, path, header, written, {t.key: (start + offsets[t.key], t.nbytes) for t in tensors}, summing)
+        file.put(_header(tensors, offsets, metadata()), 0)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -170,71 +162,15 @@ def _header(tensors: Iterable[Tensor], offsets: Mapping[str, int], metadata: Map
     return len(text).to_bytes(8, "little") + text
 
 
-def _write_tensor(file: FileIO, tensor: Tensor, summing: Sums) -> Sum:
-    """Gives the sum of what was written, which is complete after ``summing.wait``."""
-    written, raw, size = sha256(), None, 0
+def _write_tensor(file: CheckedFile, position: int, tensor: Tensor, summing: Sums) -> None:
+    end = position + tensor.nbytes
+    source = sha256()
     for piece in tensor.pieces():
         data = np.asarray(piece.numbers, tensor.dtype).data.cast("B")
-        if piece.raw is not None:
-            raw = raw or sha256()
-            summing.add(piece.raw, raw)
-        summing.add(data, written)
-        _write_all(file, data)
-        size += len(data)
-    if size != tensor.nbytes:
-        raise OutputError(f"{tensor.key} has {size:,} bytes, {tensor.nbytes:,} were announced")
+        if tensor.came_from is not None:
+            summing.add(data if piece.raw is None else piece.raw, source)
+        position = file.put(data, position)
+    if position != end:
+        raise OutputError(f"{tensor.key} is {end - position:,} bytes shorter than it should be")
     if tensor.came_from is not None:
-        tensor.came_from(raw or written)
-    return written
-
-
-def _write_all(file: FileIO, data: memoryview) -> None:
-    while data:
-        data = data[file.write(data) :]
-
-
-@contextmanager
-def _flushing(file: FileIO) -> Iterator[None]:
-    """Let a file reach the disk while the block runs; OSError if it does not."""
-    faults: list[BaseException] = []
-
-    def flush() -> None:
-        try:
-            os.fsync(file.fileno())
-        except BaseException as error:  # raised again below
-            faults.append(error)
-
-    thread = Thread(target=flush)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    if faults:
-        raise faults[0]
-
-
-def _compare(
-    file: FileIO,
-    path: Path,
-    header: bytes,
-    written: Mapping[str, Sum],
-    places: Mapping[str, tuple[int, int]],
-    summing: Sums,
-) -> None:
-    """OutputError if the header and the tensors are not read back as they were written."""
-    file.seek(0)
-    found = {key: sha256() for key in places}
-    same = file.read(len(header)) == header
-    ring = cycle([memoryview(bytearray(PIECE)) for _ in range(AHEAD + 1)])
-    for key, (start, size) in places.items():
-        file.seek(start)
-        left = size
-        while left and (got := file.readinto(buffer := next(ring)[:left])):
-            summing.add(buffer[:got], found[key])
-            left -= got
-    summing.wait()
-    damaged = next((key for key in places if found[key].digest() != written[key].digest()), None)
-    if not same or damaged is not None:
-        what = damaged if same else "the header"
-        raise OutputError(f"{path.name}: {what} was not read back as it was written; is the disk sound?")
+        tensor.came_from(source)

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 import caffe2torch
 from caffe2torch import folder, safetensors_file, tensors, weights
+from caffe2torch.checked_file import CheckedFile
 from caffe2torch.digest import of_source
 from caffe2torch.errors import OutputError
 from caffe2torch.folder import CONFIG, ONNX, WEIGHTS
@@ -145,22 +146,20 @@ def test_another_number_is_another_source(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
+@pytest.mark.parametrize("byte", [0, 7, 8, 20])
 def test_a_disk_that_does_not_keep_what_is_written_is_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    byte: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / WEIGHTS
-    graph = resolve(caffe2torch.load_net(nets.trained(tmp_path / "small.caffemodel")))
-    flushing = safetensors_file._flushing
+    write = CheckedFile._write
 
-    def damaging(file: object) -> object:
-        with path.open("rb+") as damaged:
-            damaged.seek(-5, 2)
-            damaged.write(b"\xff")
-        return flushing(file)  # type: ignore[arg-type]
+    def damaging(file: CheckedFile, piece: memoryview, position: int) -> None:
+        damaged = bytearray(piece)
+        damaged[byte] ^= 1
+        write(file, memoryview(damaged), position)
 
-    monkeypatch.setattr(safetensors_file, "_flushing", damaging)
-    with pytest.raises(OutputError, match="not read back"):
-        safetensors_file.write(path, Kept(graph).tensors, dict)
+    monkeypatch.setattr(CheckedFile, "_write", damaging)
+    with pytest.raises(OutputError, match="a was not read back"), CheckedFile(tmp_path / "a") as file:
+        file.put(bytes(21), 0)
 
 
 def test_progress_counts_the_bytes(tmp_path: Path) -> None:
