@@ -41,6 +41,7 @@ from finetune.detection.matching import average_precision, match_all, rates  # n
 TURNS = (20, -20, 40, -40)
 OVERLAP = 0.4  # from which a box is right: they were drawn by hand
 PIXELS = 512
+FIND, TIME = "find", "time"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Method:
 
 def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] == "--one":
-        return one(Path(sys.argv[2]), sys.argv[3])
+        return one(Path(sys.argv[2]), sys.argv[3], timed=sys.argv[4] == TIME)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared")
     parser.add_argument("--detector", type=Path)
@@ -72,12 +73,9 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
     found_by = methods(asked, folder)
     sets = {"upright": pictures, "mirrored": mirrored(pictures, folder / "mirrored")}
     sets |= {f"{turn:+d}°": turned(pictures, folder / f"turned{turn}", turn) for turn in TURNS}
-    answers = {
-        (method.name, name): rounds(method, of, asked.rounds if name == "upright" else 1)
-        for name, of in sets.items()
-        for method in found_by
-    }
-    empty = {method.name: rounds(method, negatives, 1) for method in found_by}
+    answers = {(method.name, name): look(method, of, FIND) for name, of in sets.items() for method in found_by}
+    empty = {method.name: look(method, negatives, FIND) for method in found_by}
+    taken = [{method.name: look(method, pictures, TIME) for method in found_by} for _ in range(asked.rounds)]
     times = "milliseconds from the decoded picture (alone) and from the file to boxes"
     print(f"{where}; {times}, medians, 2 threads, {datetime.date.today()}, {platform.machine()}\n")
     print("| method | precision | recall | F1 | AP | ms, alone | ms, from file | MB | false on negatives |")
@@ -85,11 +83,13 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
     for method in found_by:
         answer = answers[method.name, "upright"]
         precision, recall, f1, average = figures(method, answer, pictures)
-        wrong = figures_false(method, empty[method.name]) if negatives else "-"
-        speed = " | ".join(f"{statistics.median(answer[key]):.1f}" for key in ("alone", "decoded"))
+        wrong = false_boxes(method, empty[method.name])
+        all_times = {key: [ms for once in taken for ms in once[method.name][key]] for key in ("alone", "decoded")}
+        speed = " | ".join(f"{statistics.median(of):.1f}" for of in all_times.values())
+        memory = max(once[method.name]["memory"] for once in taken)
         print(
             f"| {method.name} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {average:.3f} | {speed} "
-            f"| {answer['memory']:.0f} | {wrong} of {len(negatives)} pictures |"
+            f"| {memory:.0f} | {wrong} of {len(negatives)} pictures |"
         )
     print("\n| recall | " + " | ".join(sets) + " |")
     print("| --- |" + " --- |" * len(sets))
@@ -146,16 +146,22 @@ def methods(asked: argparse.Namespace, folder: Path) -> list[Method]:
     return chosen
 
 
-def one(model: Path, method: str) -> None:
-    """In a process of its own: look at the pictures on stdin by one of our methods, print what was found, and times."""
+def one(model: Path, method: str, timed: bool) -> None:
+    """In a process of its own: look at the pictures on stdin by one of our methods; print what is found, or times."""
     from dataclasses import replace
 
     from finetune.detection.run import open_finder
 
     finder = open_finder(model, method, "cpu", 2)
     paths = [Path(path) for path in json.load(sys.stdin)]
-    wide = replace(finder.settings, confidence=LEAST)
     answer: dict[str, Any] = {"boxes": [], "alone": [], "decoded": []}
+    if not timed:
+        wide = replace(finder.settings, confidence=LEAST)
+        for path in paths:
+            found = finder.find(load_picture(path), wide)
+            answer["boxes"].append(np.column_stack([found.boxes, found.scores]).tolist())
+        print(json.dumps(answer))
+        return
     for path in paths[:3]:
         finder.find(load_picture(path), finder.settings)  # warm
     for path in paths:
@@ -167,23 +173,15 @@ def one(model: Path, method: str) -> None:
         answer["alone"].append(1000 * (end - middle))
         answer["decoded"].append(1000 * (end - start))
     answer["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for path in paths:
-        found = finder.find(load_picture(path), wide)
-        answer["boxes"].append(np.column_stack([found.boxes, found.scores]).tolist())
     print(json.dumps(answer))
 
 
-def rounds(method: Method, pictures: list[BoxedPicture], count: int) -> dict[str, Any]:
-    """What the method finds, with the times of all rounds."""
-    if not pictures:
-        return {}
+def look(method: Method, pictures: list[BoxedPicture], what: str) -> dict[str, Any]:
+    """What the method finds in the pictures (FIND), or how long it takes (TIME)."""
     paths = json.dumps([str(picture.path) for picture in pictures])
-    answers = []
-    for _ in range(count):
-        done = subprocess.run(method.words, input=paths, stdout=subprocess.PIPE, text=True, check=True)
-        answers.append(json.loads(done.stdout))
-    times = {key: [ms for answer in answers for ms in answer[key]] for key in ("alone", "decoded")}
-    return answers[0] | times
+    done = subprocess.run([*method.words, what], input=paths, stdout=subprocess.PIPE, text=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def figures(method: Method, answer: dict[str, Any], pictures: list[BoxedPicture]) -> tuple[float, float, float, float]:
@@ -194,7 +192,7 @@ def figures(method: Method, answer: dict[str, Any], pictures: list[BoxedPicture]
     return float(precision), float(recall), float(f1), average_precision(wide)
 
 
-def figures_false(method: Method, answer: dict[str, Any]) -> int:
+def false_boxes(method: Method, answer: dict[str, Any]) -> int:
     """Boxes told on pictures that hold no face."""
     return sum(row[4] >= method.threshold for rows in answer["boxes"] for row in rows)
 
