@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
 
 Pair = tuple[float, float]
-FIELDS = (
-    "min_size 1 float*; max_size 2 float*; aspect_ratio 3 float*; flip 4 bool =true; clip 5 bool =false; "
-    "variance 6 float*; img_size 7 uint32; img_h 8 uint32; img_w 9 uint32; step 10 float; step_h 11 float; "
-    "step_w 12 float; offset 13 float =0.5"
+PLACES = (
+    "clip 5 bool =false; variance 6 float*; img_size 7 uint32; img_h 8 uint32; img_w 9 uint32; step 10 float; "
+    "step_h 11 float; step_w 12 float; offset 13 float =0.5"
 )
+FIELDS = f"min_size 1 float*; max_size 2 float*; aspect_ratio 3 float*; flip 4 bool =true; {PLACES}"
 CLIPPING = FIELDS.replace("clip 5 bool =false", "clip 5 bool =true")
 REDUCED = f"{FIELDS}; reduce_boxes 14 bool =false"
 SYNOPSYS = (
@@ -68,7 +68,7 @@ class PriorBox(Operation):
         if len(variance) not in (1, 4) or min(variance) <= 0:
             raise LayerError(f"variance {list(variance)} must be 1 or 4 numbers above 0")
         return cls(
-            _boxes(p),
+            cls._sides(p),
             (sizes[0][0], sizes[0][1]),
             (int(image[0]), int(image[1])) if image else (sizes[1][0], sizes[1][1]),
             _pair(p, "step", "step_h", "step_w"),
@@ -76,6 +76,10 @@ class PriorBox(Operation):
             p.clip,
             tuple(variance),
         )
+
+    @classmethod
+    def _sides(cls, p: Fields) -> tuple[Pair, ...]:
+        return _boxes(p)
 
     def shape(self, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(1, 2, self.map[0] * self.map[1] * len(self.boxes) * 4)]
@@ -112,6 +116,23 @@ class PriorBox(Operation):
 
     def onnx(self, nodes: LayerNodes) -> None:
         nodes.add("Identity", [nodes.state("value0")], nodes.outputs)
+
+
+@layer(
+    "PriorBoxClustered",
+    bottoms=(2, 2),
+    prior_box_param="width height clip variance img_size img_h img_w step step_h step_w offset",
+    proto={"prior_box_param": f"{PLACES}; width 14 float*; height 15 float*"},
+)
+@dataclass(frozen=True)
+class PriorBoxClustered(PriorBox):
+    """As PriorBox, but ``width`` and ``height`` say the boxes' sides; of nets for OpenVINO and OpenCV."""
+
+    @classmethod
+    def _sides(cls, p: Fields) -> tuple[Pair, ...]:
+        if not p.width or len(p.width) != len(p.height) or min(*p.width, *p.height) <= 0:
+            raise LayerError("width and height must be set, as many of each, and be above 0")
+        return tuple(zip(p.width, p.height, strict=True))
 
 
 def _pair(p: Fields, both: str, high: str, wide: str) -> Pair | None:

@@ -1,4 +1,4 @@
-"""Optical flow: FlowNet2's correlation and warping."""
+"""Maps read elsewhere: FlowNet2's correlation and warping, and the spatial transformer."""
 
 import torch
 from torch import Tensor
@@ -43,3 +43,30 @@ def warp(image: Tensor, flow: Tensor, fill: float = 0.0) -> Tensor:
     read = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
     inside = ((place >= 0) & (place < size)).all(-1)
     return read.where(inside[:, None], fill)
+
+
+def spatial_transform(
+    x: Tensor,
+    theta: Tensor,
+    size: tuple[int, int],
+    given: tuple[float | None, ...] = (None,) * 6,
+) -> Tensor:
+    """x, read where theta takes each (row, column, 1) of a map of `size`; 0 outside.
+
+    theta: of each item the numbers of 2 x 3 that are not `given`; rows and columns count
+    from -1, up to but not including 1.
+    """
+    free = iter(theta.unbind(1))
+    full = [
+        next(free) if one is None else torch.full_like(theta[:, 0], one)
+        for one in given
+    ]
+    rows, columns = (
+        torch.arange(side, device=x.device) / side * 2 - 1 for side in size
+    )
+    places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    places = torch.cat((places, torch.ones_like(places[:1]))).flatten(1).to(x.dtype)
+    found = torch.stack(full, 1).view(-1, 2, 3) @ places
+    half = found.new_tensor([1 / x.shape[3], 1 / x.shape[2]])
+    grid = (found.flip(1).transpose(1, 2) + half).unflatten(1, size)
+    return F.grid_sample(x, grid, align_corners=False)

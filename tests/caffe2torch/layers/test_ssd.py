@@ -285,3 +285,27 @@ def test_boxes_the_wrong_way_round_overlap_nothing() -> None:
 
     boxes = torch.tensor([[0.0, 0, 1, 1], [0.9, 0, 0.1, 1], [0, 0, 1, 0.9], [0.9, 0, 0.1, 1]])
     assert suppress(boxes, 0.5).tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize(("more", "step"), [("", (10, 12)), ("step: 8", (8, 8)), ("step_h: 6 step_w: 7", (6, 7))])
+def test_clustered_priors(tmp_path: Path, clip: bool, more: str, step: tuple[int, int]) -> None:
+    feeds = {"map": np.zeros((1, 2, 3, 2), np.float32), "data": np.zeros((1, 3, 30, 24), np.float32)}
+    sides = [(4.5, 9.25), (20, 16)]
+    fields = "width: 4.5 width: 20 height: 9.25 height: 16 offset: 0.25 variance: 0.1 variance: 0.2 variance: 0.3"
+    text = f"prior_box_param {{ {fields} variance: 0.4 clip: {str(clip).lower()} {more} }}"
+    want = []
+    for row in range(3):
+        for column in range(2):
+            y, x = (row + 0.25) * step[0], (column + 0.25) * step[1]
+            for width, height in sides:
+                want += [(x - width / 2) / 24, (y - height / 2) / 30, (x + width / 2) / 24, (y + height / 2) / 30]
+    corners = np.clip(want, 0, 1) if clip else np.array(want)
+    got = outputs(tmp_path, text, feeds, "PriorBoxClustered")
+    np.testing.assert_allclose(got, np.stack([corners, np.tile([0.1, 0.2, 0.3, 0.4], 12)])[None], atol=1e-6)
+
+
+@pytest.mark.parametrize("fields", ["width: 3", "width: 3 height: 2 height: 1", "width: 3 height: 0", ""])
+def test_clustered_priors_want_a_width_and_a_height_each(refused: Callable[..., str], fields: str) -> None:
+    text = f'type: "PriorBoxClustered" top: "out" prior_box_param {{ {fields} }}'
+    assert "width and height must be set, as many of each" in refused(text, (1, 2, 3, 2), (1, 3, 30, 24))
