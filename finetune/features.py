@@ -23,12 +23,13 @@ from typing import IO, Any
 import numpy as np
 
 from caffe2torch.errors import OutputError
-from caffe2torch.files import write_whole
+from caffe2torch.files import FULL, write_whole
 
 KEY_BYTES = 16
 FLUSHED = 64 << 20  # bytes of features between two appearances of keys
 MAPPED = 256 << 20  # bytes of a mapping that are read before its pages are handed back to the system
 FORMAT = "features 1"
+ELSEWHERE = "--cache-folder puts them elsewhere, --no-cache runs the trunk in every epoch instead"
 
 
 def default_cache() -> Path:
@@ -111,17 +112,25 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """A new segment to write to; what was written is to be found after ``reopen``."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / "about.json").exists():
-            write_whole(self.folder / "about.json", self._text + "\n")
-        stem = self.folder / f"{time.time_ns():x}-{os.getpid()}"
-        with open(f"{stem}.rows", "xb") as rows, open(f"{stem}.keys", "xb") as keys:
-            writer = Writer(self, rows, keys)
-            try:
-                yield writer
-            finally:
-                writer.flush()
+        """A new segment to write to; what was written is to be found after ``reopen``.
+
+        Raises OutputError when the disk is full; what was written until then counts.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "about.json").exists():
+                write_whole(self.folder / "about.json", self._text + "\n")
+            stem = self.folder / f"{time.time_ns():x}-{os.getpid()}"
+            with open(f"{stem}.rows", "xb") as rows, open(f"{stem}.keys", "xb") as keys:
+                writer = Writer(self, rows, keys)
+                try:
+                    yield writer
+                finally:
+                    writer.flush()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise OutputError(f"{self.folder.parent}: the disk is full; {ELSEWHERE}") from error
 
     def check_room(self, rows: int) -> None:
         """Raise OutputError unless the disk has room for that many more."""
@@ -132,7 +141,7 @@ class Store:
         if needed > free:
             raise OutputError(
                 f"{self.folder.parent}: the features need {needed / 1e9:,.1f} GB, {free / 1e9:.1f} GB are free; "
-                "--cache-folder puts them elsewhere, --no-cache runs the trunk in every epoch instead"
+                + ELSEWHERE
             )
 
     def _segment(self, path: Path) -> Segment | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,22 @@ def test_a_full_disk_is_told_before(tmp_path: Path) -> None:
     store.check_room(10)
     with pytest.raises(OutputError, match=r"need 24,000,000.0 GB, .* GB are free; --cache-folder puts them elsewhere"):
         store.check_room(10**15)
+
+
+def test_a_disk_that_fills_up(tmp_path: Path) -> None:
+    store = filled(tmp_path, range(4))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="the disk is full; --cache-folder puts"), store.writing() as writer:  # noqa: PT012
+            for number in range(100):
+                writer.add([key_of(bytes([number]), True)] * 8, np.ones((8, 2, 3), np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    store.reopen()
+    np.testing.assert_array_equal(store.rows(store.places(KEYS[:4])), ROWS[:4])
 
 
 def test_memory_is_handed_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,16 @@ def test_what_does_not_go_together(
             train(tiny_trunk, painted, tmp_path / "run", replace(QUICK, **changed))
 
 
+def test_tensorboard(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trained = train(tiny_trunk, painted, tmp_path / "run", replace(QUICK, tensorboard=True))
+    logged = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    found = [event.value for event in logged.Scalars("train_loss")]
+    assert found == pytest.approx([line.train_loss for line in trained.epochs])
+
+
 def test_nearest_mean() -> None:
     head = NearestMeanHead((2, 1, 1), 3)
     head.fit(torch.tensor([[2.0, 0], [0, 3], [0, 0]]), torch.tensor([2.0, 3, 0]))
