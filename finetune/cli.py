@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from caffe2torch.plugin_option import PLUGIN
-from caffe2torch.terminal import Commands
+from caffe2torch.terminal import Commands, note, say
 from finetune.onnx_cli import onnx_main
 from finetune.options import Options
 from finetune.recipes.command import TrainCommand
@@ -105,6 +105,40 @@ def evaluate(
         click.echo(json.dumps(scores, indent=2, ensure_ascii=False))
     else:
         print_scores(scores)
+
+
+@main.command(name="data")
+@click.argument("data", type=FOLDER)
+@click.option("--sheet", type=FOLDER, metavar="FILE.png", help="Draw some pictures of every class on one picture.")
+@click.option("--font", type=FOLDER, help="For names on the sheet.  [default: what the system has]")
+@click.option("--force", is_flag=True, help="Replace the sheet that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
+@click.option("--workers", type=COUNT, help="Threads that decode.  [default: one a core]")
+def look_at_data(
+    data: Path, sheet: Path | None, font: Path | None, force: bool, as_json: bool, workers: int | None
+) -> None:
+    """Look at the labelled pictures of DATA before training on them.
+
+    Tells classes, counts and sizes, and which pictures cannot be read, are the same, or nearly the same (also mirrored
+    or turned). DATA is what `finetune train` takes: a folder per class; a list of lines `path label`; a .csv file with
+    the columns path and label; Stanford Online Products' lists; MNIST's idx files; boxes as JSON, COCO, VOC or YOLO.
+    """
+    from caffe2torch.files import refuse
+    from finetune.data.overview import overview
+    from finetune.data.overview_text import lines
+    from finetune.data.sheet import write_sheet
+
+    if sheet is not None:
+        refuse(sheet, force, [data])
+    found = overview(data, workers)
+    if as_json:
+        say(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+    else:
+        for line in lines(found):
+            say(line)
+    if sheet is not None:
+        left = write_sheet(sheet, found.pictures, font=font)
+        note(f"{sheet}: a contact sheet" + (f"; {left} classes found no room on it" if left else ""))
 
 
 @main.command()

@@ -75,7 +75,7 @@ def read_folders(root: Path, classes: Sequence[str] | None = None) -> tuple[Labe
     if unknown := [name for name in found if name not in names]:
         raise DataError(f"{root}: {named(unknown)}: not among the {len(names)} classes that were trained")
     if missing := [name for name in names if name not in found and name not in empty]:
-        remarks.append(f"{root}: no folder for {_count(missing, 'class', 'classes')}: {named(missing)}")
+        remarks.append(f"{root}: no folder for {count_of(missing, 'class', 'classes')}: {named(missing)}")
     pairs = [(path, names.index(name)) for name, pictures in found.items() for path in pictures]
     return LabelledPictures(root, names, tuple(p for p, _ in pairs), tuple(label for _, label in pairs)), remarks
 
@@ -95,19 +95,19 @@ def check_trainable(pictures: LabelledPictures) -> None:
 def _remarks(root: Path, hidden: list[Path], ignored: list[Path], empty: list[str], loose: list[Path]) -> list[str]:
     remarks = []
     if hidden:
-        remarks.append(f"{_count(hidden, 'hidden folder')} left out: {named(f.name for f in hidden)}")
+        remarks.append(f"{count_of(hidden, 'hidden folder')} left out: {named(f.name for f in hidden)}")
     if ignored:
         names = named(folder.name for folder in ignored)
-        remarks.append(f"{_count(ignored, 'folder')} with a file named {IGNORE} left out: {names}")
+        remarks.append(f"{count_of(ignored, 'folder')} with a file named {IGNORE} left out: {names}")
     if empty:
-        remarks.append(f"{_count(empty, 'folder')} without a picture left out: {named(empty)}")
+        remarks.append(f"{count_of(empty, 'folder')} without a picture left out: {named(empty)}")
     if loose:
         names = named(path.name for path in loose)
-        remarks.append(f"{_count(loose, 'picture')} beside the class folders left out: {names}")
+        remarks.append(f"{count_of(loose, 'picture')} beside the class folders left out: {names}")
     return [f"{root}: {remark}" for remark in remarks]
 
 
-def _count(things: Sequence[object], one: str, many: str = "") -> str:
+def count_of(things: Sequence[object], one: str, many: str = "") -> str:
     return f"{len(things)} {one if len(things) == 1 else many or one + 's'}"
 
 

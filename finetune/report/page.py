@@ -43,6 +43,7 @@ def page(results: Results) -> str:
         near=sum(len(group) for group in results.near_duplicates),
         leaks=_leaks(results),
         samples=_samples(results),
+        careful=results.config.get("options", {}).get("protocol", "careful") == "careful",
         facts=_facts(results.config),
     )
 
@@ -63,7 +64,13 @@ def _tiles(results: Results, parts: list[dict[str, Any]]) -> list[tuple[str, str
     )
     tiles.append(("pictures", f"{counts['train']:,}", "to train" + (f"; {held}" if held else "")))
     tiles.append(("classes", f"{len(results.classes):,}", ""))
-    tiles.append(("best epoch", str(results.best.get("epoch", "?")), f"of {results.config['options']['epochs']}"))
+    tiles.append(
+        (
+            "best epoch",
+            str(results.best.get("epoch", "?")),
+            f"of {results.config.get('options', {}).get('epochs', '?')}",
+        )
+    )
     return tiles
 
 
