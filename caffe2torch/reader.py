@@ -53,6 +53,11 @@ def load_net(
 
 
 def _from_text(path: Path, phase: str, stages: tuple[str, ...], level: int, fork: str | None) -> Net:
+    if path.suffix == ".protobin":  # waifu2x-caffe's prototxts, as binary messages
+        net = binary.read(path, fork)
+        layers = tuple(replace(layer, blobs=layer.blobs or None) for layer in net.layers)
+        net = replace(net, layers=layers, weights_path=None, stored_form=False)
+        return phases.select(net, phase, stages, level)
     text = prototxt.read_net(path, fork)
     net = net_message.to_net(text.message, str(path), fits=text.fits)
     if text.passed:

@@ -65,6 +65,15 @@ def test_a_crop_that_only_the_caffemodel_tells(tmp_path: Path) -> None:
         caffe2torch.convert(None, path)
 
 
+def test_a_prototxt_as_a_binary_message(tmp_path: Path) -> None:
+    model, path = files("upresnet10", tmp_path)
+    message = snapshot(tmp_path / "upresnet10.prototxt.protobin", path, "waifu2x", {}, half=False)
+    converted, other = caffe2torch.convert(model, path), caffe2torch.convert(model, message)
+    feeds = nets.sample(converted)
+    np.testing.assert_array_equal(nets.run(converted, feeds)[0], nets.run(other, feeds)[0])
+    assert caffe2torch.convert(None, message).output_names == converted.output_names
+
+
 def test_what_was_dropped_is_told(tmp_path: Path) -> None:
     model, _ = files("mobilenet_yolo_trained", tmp_path)
     notes = graph_of(caffe2torch.convert(model, None, input_shape=SHAPE)).notes
