@@ -63,7 +63,10 @@ def train(
         click.echo(f"best: epoch {best.epoch}, validation accuracy {best.validation_accuracy:.4f}")
     if trained.test is not None:
         right, count = sum(trained.test.right), sum(trained.test.pictures)
-        click.echo(f"test: accuracy {trained.test.accuracy:.4f} ({right} of {count})")
+        low, high = trained.test.interval
+        click.echo(
+            f"test: accuracy {trained.test.accuracy:.4f} ({right} of {count}), 95 % interval {low:.4f} to {high:.4f}"
+        )
     click.echo(run)
     if trained.interrupted:
         click.get_current_context().exit(130)
@@ -96,7 +99,7 @@ def evaluate(
     precision: str,
     workers: int | None,
 ) -> None:
-    """Measure RUN's accuracy on DATA, a folder of pictures per class, overall and a class."""
+    """Measure RUN's accuracy on DATA, labelled pictures as `finetune train` takes them, overall and a class."""
     from finetune.evaluate import evaluate_run
     from finetune.table import print_scores
 

@@ -20,6 +20,7 @@ from finetune.data.sets import read_once
 from finetune.data.source import read_source
 from finetune.data.views import centres
 from finetune.devices import describe, open_device
+from finetune.intervals import of_counts
 from finetune.models.classifier import open_run
 from finetune.plots import Sample
 from finetune.table import progress
@@ -42,14 +43,26 @@ class Scores:
     def accuracy(self) -> float:
         return sum(self.right) / sum(self.pictures)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        return of_counts(sum(self.right), sum(self.pictures))
+
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Intervals are 95 % bootstrap intervals of the accuracies (finetune.intervals)."""
         rows = zip(classes, self.pictures, self.right, strict=True)
         return {
             "pictures": sum(self.pictures),
             "accuracy": self.accuracy,
+            "interval": list(self.interval),
             "loss": self.loss,
             "classes": [
-                {"label": label, "pictures": count, "right": right, "accuracy": right / count if count else None}
+                {
+                    "label": label,
+                    "pictures": count,
+                    "right": right,
+                    "accuracy": right / count if count else None,
+                    "interval": list(of_counts(right, count)) if count else None,
+                }
                 for label, count, right in rows
             ],
         }

@@ -103,8 +103,9 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     """What evaluate_run gives, on stdout: a line a class, and one for all."""
     rows = [*scores["classes"], {**scores, "label": "all", "right": sum(row["right"] for row in scores["classes"])}]
     width = max(len(row["label"]) for row in rows)
-    click.secho(f"{'class':{width}}  pictures  right  accuracy", bold=True)
+    click.secho(f"{'class':{width}}  pictures  right  accuracy  95 % interval", bold=True)
     for row in rows:
         share = "-" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
-        click.echo(f"{row['label']:{width}}  {row['pictures']:8d}  {row['right']:5d}  {share:>8}")
+        interval = "" if row["interval"] is None else "  {:.4f}-{:.4f}".format(*row["interval"])
+        click.echo(f"{row['label']:{width}}  {row['pictures']:8d}  {row['right']:5d}  {share:>8}{interval}")
     click.echo(f"loss {scores['loss']:.4f}")

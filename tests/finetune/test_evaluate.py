@@ -52,8 +52,8 @@ def test_a_class_without_pictures_has_no_accuracy() -> None:
     rows = Scores(0.5, [2, 0], [1, 0]).to_json(("a", "b"))
     assert rows["accuracy"] == 0.5
     assert rows["classes"] == [
-        {"label": "a", "pictures": 2, "right": 1, "accuracy": 0.5},
-        {"label": "b", "pictures": 0, "right": 0, "accuracy": None},
+        {"label": "a", "pictures": 2, "right": 1, "accuracy": 0.5, "interval": [0.0, 1.0]},
+        {"label": "b", "pictures": 0, "right": 0, "accuracy": None, "interval": None},
     ]
 
 
