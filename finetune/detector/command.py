@@ -55,11 +55,11 @@ def train_detector(data: Path, run: Path, options: DetectorOptions, test: Path |
             interrupted = True
             note("interrupted: the best weights until now are kept")
         best = validation(load_averaged(folder / BEST))
-        write_json(folder / "config.json", _config(data, options, best["faces_at"]))
+        write_json(folder / "config.json", _config(data, options, best["at"]))
         write_json(folder / "split.json", {"seed": options.seed, "train": _names(learnt), "validation": _names(held)})
-    said = [f"best: validation AP {best['faces_ap']:.4f}, F1 {best['faces_f1']:.4f} at {best['faces_at']:.2f}"]
+    said = [f"best: validation AP {best['faces_ap']:.4f}, F1 {best['faces_f1']:.4f} at {best['at']:.2f}"]
     if test is not None:
-        said.append(_tested(run, test, best["faces_at"]))
+        said.append(_tested(run, test, best["at"]))
     return Finished(tuple(said), interrupted)
 
 
@@ -110,8 +110,7 @@ def _names(pictures: Sequence[BoxedPicture]) -> list[str]:
 def _tested(run: Path, test: Path, threshold: float) -> str:
     """Score on other pictures at the validation's threshold; test.json."""
     network = load_averaged(run / BEST)
-    scored = Validation({"test": (read_boxes(test), 1.0)}).scores(
-        lambda picture: find_faces(network, picture, LEAST), threshold
-    )["test"]
+    pictures = Validation({"test": (read_boxes(test), 1.0)})
+    scored = pictures.together(pictures.find(lambda picture: find_faces(network, picture, LEAST)), threshold)
     write_json(run / "test.json", {"data": str(test), **asdict(scored)})
     return f"test: {scored}"

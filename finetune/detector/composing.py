@@ -39,7 +39,7 @@ class Composer:
         for _ in range(random.choice((0, 0, 1, 2, 4) if kind != "empty" else (1, 2, 4, 6))):
             self._lay_other(sheet, random)
         if kind != "empty":
-            least, most = (1, 5) if kind == "background" else (0, 2)
+            least, most = (1, 4) if kind == "background" else (0, 1)
             for _ in range(random.randint(least, most)):
                 self._lay_face(sheet, random)
         pixels = recoloured(sheet.picture, random)
@@ -203,6 +203,8 @@ def _any_turn(random: Random) -> float:
 
 def _any_extent(random: Random, size: int) -> float:
     """Pixels of a face's longer side: from the smallest to all of the picture, mostly between."""
+    if random.random() < 0.3:
+        return size * random.uniform(0.35, LARGEST)
     return math.exp(random.triangular(math.log(SMALLEST + 1), math.log(LARGEST * size), math.log(size / 5)))
 
 

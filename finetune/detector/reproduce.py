@@ -1,14 +1,29 @@
-"""Trains the packaged face detector anew: python -m finetune.detector.reproduce SHARED_DATA -o RUN [--resume]."""
+"""Trains the packaged face detector anew: python -m finetune.detector.reproduce DATA -o RUN [--resume].
+
+DATA holds face_patches, animeface10, emoji_faces, boxes_cc_anime and boxes_scooby_val. The photos without faces are
+those that packages bring along: pip install --no-deps scikit-image scikit-learn gradio==6.31.0 imgaug. One core
+trains half an hour; a run that was stopped goes on with --resume. RUN/model.onnx is what finetune/models_shipped holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
+import numpy as np
+import torch
 
+from caffe2torch.errors import DataError
 from finetune.data.boxes import BoxedPicture, read_boxes
+from finetune.detector.composing import Composer
+from finetune.detector.export import metadata, verify, write_model
+from finetune.detector.finding import find_faces
 from finetune.detector.material import Material
+from finetune.detector.network import Detector
+from finetune.detector.training import BEST, Settings, Training, load_averaged
+from finetune.detector.validating import LEAST, Validation
 
 HEADS = (0.08, 0.08, 0.92, 0.92)  # where the face is in face_patches: 0.85 of what the cascade cut out
 CHARACTERS = (0.258, 0.47, 0.748, 1.0)  # and in animeface10
@@ -20,6 +35,25 @@ ANIMALS = {
 }
 NEITHER = {"alien", "ghost", "skull", "new-moon-face", "sun-with-face"}
 SCOOBY_HELD_OUT = 40
+PHOTOS = {  # package -> pictures in it that show no human face
+    "skimage": (
+        *("brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png"),
+        *(
+            "grass.png",
+            "gravel.png",
+            "horse.png",
+            "hubble_deep_field.jpg",
+            "ihc.png",
+            "moon.png",
+            "motorcycle_left.png",
+        ),
+        *("page.png", "retina.jpg", "rocket.jpg", "text.png"),
+    ),
+    "sklearn": ("china.jpg", "flower.jpg"),
+    "gradio": ("cheetah.jpg", "cheetah1.jpg", "cheetah2.jpg", "lion.jpg", "tower.jpg"),
+    "imgaug": ("quokka.jpg",),
+}
+PHOTOS_HELD_OUT = {"coffee.png", "flower.jpg", "lion.jpg", "quokka.jpg"}
 
 
 def parts(data: Path) -> tuple[list[BoxedPicture], list[BoxedPicture], list[BoxedPicture], list[BoxedPicture]]:
@@ -30,8 +64,22 @@ def parts(data: Path) -> tuple[list[BoxedPicture], list[BoxedPicture], list[Boxe
     return [one for one in even if one not in held], held, scooby[:-SCOOBY_HELD_OUT], scooby[-SCOOBY_HELD_OUT:]
 
 
+def photos() -> list[Path]:
+    """The files of PHOTOS. Raises DataError if a package is not installed, or has a picture no more."""
+    found = []
+    for package, names in PHOTOS.items():
+        spec = importlib.util.find_spec(package)
+        root = Path(spec.origin).parent if spec is not None and spec.origin else None
+        for name in names:
+            files = sorted(root.rglob(name)) if root is not None else []
+            if not files:
+                raise DataError(f"{package} is not installed, or holds no {name}; see the head of this file")
+            found.append(files[0])
+    return found
+
+
 def gather(
-    data: Path, photos: Path | None, anime: Sequence[BoxedPicture], scooby: Sequence[BoxedPicture], drawn: int
+    data: Path, backgrounds: Iterable[Path], anime: Sequence[BoxedPicture], scooby: Sequence[BoxedPicture], drawn: int
 ) -> Material:
     """Everything to train on, and how often each source is drawn from."""
     material = Material()
@@ -39,46 +87,52 @@ def gather(
     material.add_pictures(scooby, 0.3)
     material.add_faces(data / "face_patches" / "1_face", HEADS, 1.6)
     material.add_faces(data / "animeface10" / "train", CHARACTERS, 1.6)
-    material.add_drawn(drawn, 0.4)
+    material.add_drawn(drawn, 0.6)
     material.add_others(sorted((data / "face_patches" / "0_other").iterdir()), 2.0)
     for folder in sorted((data / "emoji_faces").iterdir()):
         if folder.name in ANIMALS:
             material.add_others(sorted(folder.glob("*.png")), 0.4 / len(ANIMALS), 96)
         elif folder.is_dir() and folder.name not in NEITHER:
-            material.add_faces(folder, SIGNS, 0.15 / 70, 96)
-    if photos is not None:
-        material.add_backgrounds(sorted(photos.iterdir()), 0.8)
+            material.add_faces(folder, SIGNS, 0.5 / 70, 96)
+    material.add_backgrounds(backgrounds, 0.8)
     return material
+
+
+def finish(run: Path, validation: Validation) -> None:
+    """Write RUN/model.onnx of the best weights; its threshold is that of the best F1 in validation."""
+    network = load_averaged(run / BEST)
+    found = validation.find(lambda picture: find_faces(network, picture, LEAST))
+    scored = validation.together(found)
+    for name, one in validation.scores(found, scored.threshold).items():
+        click.echo(f"{name}: {one}")
+    write_model(network, run / "model.onnx", metadata("anime faces", round(scored.threshold, 2)))
+    click.echo(f"{run / 'model.onnx'}: {verify(network, run / 'model.onnx')}")
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default=Path("runs/detector"))
-@click.option("--photos", type=click.Path(path_type=Path, exists=True), help="Folder of photos without faces.")
-@click.option("--drawn", type=int, default=300, help="Scenes to draw.")
-@click.option("--steps", type=int, default=6000)
-@click.option("--every", type=int, default=250)
-@click.option("--resume", is_flag=True)
-def main(data: Path, run: Path, photos: Path | None, drawn: int, steps: int, every: int, resume: bool) -> None:
-    """Train on DATA (the folder with face_patches, animeface10, …) into RUN."""
-    import torch
-
-    from finetune.detector.composing import Composer
-    from finetune.detector.network import Detector
-    from finetune.detector.training import Settings, Training
-    from finetune.detector.validating import Validation
-
+@click.option("--drawn", type=int, default=150, help="Scenes to draw.")
+@click.option("--steps", type=int, default=2600)
+@click.option("--every", type=int, default=100)
+@click.option("--resume", is_flag=True, help="Go on with the run that was stopped.")
+def main(data: Path, run: Path, drawn: int, steps: int, every: int, resume: bool) -> None:
+    """Train on DATA into RUN."""
     settings = Settings(steps=steps, every=every)
     torch.manual_seed(settings.seed)
     torch.set_flush_denormal(True)
     anime, anime_held, scooby, scooby_held = parts(data)
-    validation = Validation({"anime": (anime_held, 0.7), "scooby": (scooby_held, 0.3)})
-    material = gather(data, photos, anime, scooby, drawn)
+    pictures = photos()
+    none = [BoxedPicture(path, np.zeros((0, 4), np.float32), (), np.zeros(0, bool)) for path in pictures]
+    held = [one for one in none if one.path.name in PHOTOS_HELD_OUT]
+    validation = Validation({"anime": (anime_held, 0.7), "scooby": (scooby_held, 0.3), "photos": (held, 0.0)})
+    material = gather(data, [p for p in pictures if p.name not in PHOTOS_HELD_OUT], anime, scooby, drawn)
     run.mkdir(parents=True, exist_ok=True)
     training = Training(Detector(), settings)
     if resume:
         training.take_up(run)
     training.run(Composer(material, settings.size), run, validation, click.echo)
+    finish(run, validation)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ from finetune.detector.finding import find_faces, fitted
 from finetune.detector.network import Detector
 from finetune.detector.scoring import Score, score
 
+Boxes = tuple[np.ndarray, np.ndarray]  # [K, 4] and scores [K], best first
+Found = list[Boxes]  # a picture each
+Find = Callable[[np.ndarray], Boxes]
+
 LONGER = 512  # pixels at which pictures are looked at
 LEAST = 0.05  # score of what is counted
 
@@ -29,30 +33,32 @@ class Validation:
                 truth.append((one.boxes * factor, one.difficult))
             self.sets[name] = (pixels, truth, share)
 
-    def scores(
-        self, find: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], threshold: float | None = None
-    ) -> dict[str, Score]:
-        """Of every set."""
-        return {
-            name: score([find(picture) for picture in pixels], truth, threshold)
-            for name, (pixels, truth, _) in self.sets.items()
-        }
+    def find(self, find: Find) -> dict[str, Found]:
+        """What is found in every set."""
+        return {name: [find(picture) for picture in pixels] for name, (pixels, _, _) in self.sets.items()}
+
+    def scores(self, found: Mapping[str, Found], threshold: float | None = None) -> dict[str, Score]:
+        """Of every set; ``threshold`` None: each at the threshold of its own best F1."""
+        return {name: score(found[name], truth, threshold) for name, (_, truth, _) in self.sets.items()}
+
+    def together(self, found: Mapping[str, Found], threshold: float | None = None) -> Score:
+        """Of all sets as one."""
+        truth = [one for _, truths, _ in self.sets.values() for one in truths]
+        return score([one for name in self.sets for one in found[name]], truth, threshold)
 
     def __call__(self, network: Detector) -> dict[str, float]:
-        """Average precision and best F1 of every set; "score" is the average precisions' weighted mean."""
-        found = self.scores(lambda picture: find_faces(network, picture, LEAST))
-        metrics: dict[str, float] = {}
-        for name, value in found.items():
+        """Average precision and best F1 of every set, all at the threshold of the best F1 over all.
+
+        "at" is that threshold; "score" is the mean of the average precisions, by their shares.
+        """
+        found = self.find(lambda picture: find_faces(network, picture, LEAST))
+        threshold = self.together(found).threshold
+        scored = self.scores(found, threshold)
+        metrics: dict[str, float] = {"at": threshold}
+        for name, value in scored.items():
             if value.faces:
-                metrics |= {
-                    f"{name}_ap": value.average_precision,
-                    f"{name}_f1": value.f1,
-                    f"{name}_at": value.threshold,
-                }
-            else:
-                metrics[f"{name}_false"] = float(value.false)
+                metrics |= {f"{name}_ap": value.average_precision, f"{name}_f1": value.f1}
+            metrics[f"{name}_false"] = float(value.false)
         shares = {name: share for name, (_, _, share) in self.sets.items() if share}
-        metrics["score"] = sum(found[name].average_precision * share for name, share in shares.items()) / sum(
-            shares.values()
-        )
-        return metrics
+        mean = sum(scored[name].average_precision * share for name, share in shares.items()) / sum(shares.values())
+        return metrics | {"score": mean}
