@@ -140,7 +140,7 @@ class Store:
         free, needed = shutil.disk_usage(place).free, rows * self.row_bytes
         if needed > free:
             raise OutputError(
-                f"{self.folder.parent}: the features need {needed / 1e9:,.1f} GB, {free / 1e9:.1f} GB are free; "
+                f"{self.folder.parent}: the features need {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free; "
                 + ELSEWHERE
             )
 
