@@ -173,6 +173,8 @@ def _journal(options: Options, work: Look, sources: int) -> Journal | None:
         return None
     if written is not None and written.exists() and not (written.is_file() or written.is_dir()):
         return None  # a device
+    if written is not None and not written.parent.is_dir():
+        return None  # a mistake, which is told when the output is opened
     if sources < 2 and not options.resume:
         return None
     settings: dict[str, Any] = {

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,7 @@ def test_files_of_one_name_are_told_apart(detector_file: Path, folder: Path, tmp
         (["a.png", "--method", "windows"], 1, "error: --method windows wants -m"),
         (["a.png", "--classify", "missing.onnx"], 1, "error: missing.onnx: cannot be read"),
         (["missing.png"], 1, "error: missing.png: cannot be read"),
+        (["a.png", "empty.png", "-o", "no/such/out.json"], 1, "error: no/such/out.json: the folder"),
         (["a.png", "-o", "no/such/out.json"], 1, "error: no/such/out.json: the folder"),
         (["a.png", "--overlay", "ov", "--font", "a.png"], 1, "error: a.png: not a font"),
     ],
@@ -263,6 +266,37 @@ def test_wrong_use(
     assert reason in result.stderr
     assert "Traceback" not in result.output
     assert sorted(os.listdir(folder)) == ["a.png", "below", "empty.png", "torn.jpg"]
+
+
+def test_hostile_pictures_are_told_one_by_one(detector_file: Path, tmp_path: Path) -> None:
+    def png(width: int, height: int) -> bytes:
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+        chunks = (struct.pack(">I", len(b)) + t + b + struct.pack(">I", zlib.crc32(t + b)) for t, b in parts)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / "bomb.png").write_bytes(png(60000, 60000))
+    (folder / "zero.png").write_bytes(png(0, 0))
+    (folder / "short.png").write_bytes(png(100, 100))
+    (folder / "empty.png").write_bytes(b"")
+    Image.new("RGB", (1, 1)).save(folder / "one.png")
+    Image.new("RGB", (3000, 1)).save(folder / "strip.png")
+    Image.new("LA", (30, 40), (5, 0)).save(folder / "clear.png")
+    made = ("--overlay", tmp_path / "made", "--crops", tmp_path / "cut")
+    result = run("-m", detector_file, folder, "--format", "jsonl", *made)
+    assert result.exit_code == 1 and "(4 of 7 files could not be read)" in result.stderr
+    errors = {Path(entry["path"]).name: entry["error"] for entry in seen(result) if "error" in entry}
+    assert set(errors) == {"bomb.png", "zero.png", "short.png", "empty.png"}
+    assert "decompression bomb" in errors["bomb.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk(detector_file: Path, folder: Path) -> None:
+    result = run("-m", detector_file, folder, "-o", "/dev/full")
+    assert result.exit_code == 1
+    assert "the disk is full" in result.stderr.splitlines()[-1]
 
 
 def test_no_torch_on_the_way(detector_file: Path, characters: Path, folder: Path) -> None:
