@@ -72,7 +72,25 @@ def write(folder: Path, content: bytes) -> Path:
 
 def first_tensor(folder: Path, *blobs: bytes) -> np.ndarray:
     walk = wire.walk(write(folder, net_of(*blobs)))
-    return wire.read(walk, walk.layers[0][0])
+    found = wire.read(walk, walk.layers[0][0])
+    np.testing.assert_array_equal(in_pieces(walk, walk.layers[0][0]), found)
+    return found
+
+
+def in_pieces(walk: wire.Walk, place: tensors.TensorPlace, copies: int = 2) -> np.ndarray:
+    """The numbers from pieces, each looked at when ``copies`` more were read; with them the bytes that they are."""
+    pieces, kept = [], []
+    for piece in walk.file.pieces(place, copies):
+        pieces.append(piece)
+        if len(pieces) > copies:
+            kept.append(pieces[-1 - copies].numbers.copy())
+        if piece.raw is not None:
+            size = len(piece.raw) // len(piece.numbers)
+            numbers = np.frombuffer(piece.raw, np.uint8).reshape(-1, size)[:, -np.dtype(place.dtype).itemsize :]
+            with np.errstate(over="ignore"):
+                np.testing.assert_array_equal(numbers.copy().view(place.dtype)[:, 0].astype(np.float32), piece.numbers)
+    kept += [piece.numbers for piece in pieces[-copies:]] if copies else []
+    return np.concatenate([*kept, np.empty(0, np.float32)])
 
 
 def test_agrees_with_protobuf_on_every_golden_file(golden: Path) -> None:
@@ -113,6 +131,16 @@ def test_encodings_of_data(tmp_path: Path) -> None:
         walk = wire.walk(path)
         assert [place.count for place in walk.layers[0]] == [700, 2, 0]
         np.testing.assert_array_equal(wire.read(walk, walk.layers[0][0]), VALUES)
+
+
+def test_pieces_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = field(5, VALUES[:3].tobytes()) + unpacked(5, VALUES[3:600]) + field(5, VALUES[600:].tobytes())
+    chunked = b"".join(field(5, VALUES[start : start + 7].tobytes()) for start in range(0, 700, 7))
+    for size in (16, 40, 4096):
+        monkeypatch.setattr(tensors, "CHUNK", size)
+        monkeypatch.setattr(tensors, "PIECE", size)
+        for blob in (field(5, VALUES.tobytes()), chunked, mixed, unpacked(8, VALUES.astype(np.float64))):
+            np.testing.assert_array_equal(first_tensor(tmp_path, blob), VALUES)
 
 
 def test_double_data_wins(tmp_path: Path) -> None:
