@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from caffe2torch import known
+from caffe2torch import known, registry
 from caffe2torch.errors import CaffeError, Problem
 from caffe2torch.input_shapes import InputShapes
 from caffe2torch.net import Layer, Net, Shape
@@ -108,7 +108,11 @@ def inspect(net: Net, input_shape: Shape | Mapping[str, Shape] | None = None) ->
                 multiply_adds=operation.multiply_adds([found[value] for value in entry.inputs]) if operation else None,
             )
         )
-    return Inspection(net, shapes, tuple(rows_), tuple(problems), (*net.notes, *sizes.notes))
+    strange = [layer for layer in net.layers if registry.find(layer.type) is None and is_loss(layer)]
+    told = [f"layer {each.name} ({each.type}): an unknown type; it serves training only" for each in strange]
+    dropped = {(layer.name, layer.type) for layer in strange}
+    left = tuple(problem for problem in problems if (problem.layer, problem.type) not in dropped)
+    return Inspection(net, shapes, tuple(rows_), left, (*net.notes, *sizes.notes, *told))
 
 
 def _stored(layer: Layer) -> int:

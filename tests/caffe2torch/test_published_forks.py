@@ -10,6 +10,7 @@ import pytest
 
 import caffe2torch
 from caffe2torch.conversion import graph_of
+from caffe2torch.inspection import inspect
 from tests.caffe2torch import nets
 from tests.caffe2torch.published_forks import NETS, snapshot, upresnet10
 
@@ -78,6 +79,9 @@ def test_what_was_dropped_is_told(tmp_path: Path) -> None:
     model, _ = files("mobilenet_yolo_trained", tmp_path)
     notes = graph_of(caffe2torch.convert(model, None, input_shape=SHAPE)).notes
     assert "layer Yolov3Loss0 (Yolov3): an unknown type, dropped as what serves training only" in notes
+    found = inspect(caffe2torch.load_net(model))
+    assert not found.problems
+    assert "layer Yolov3Loss0 (Yolov3): an unknown type; it serves training only" in found.notes
 
 
 def test_a_fork_field_at_its_default_is_passed_over(tmp_path: Path) -> None:
