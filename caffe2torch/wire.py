@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe2torch import limits
 from caffe2torch.headers import BYTES, FIXED32, FIXED64, VARINT, Headers
 from caffe2torch.tensors import Run, TensorFile, TensorPlace, open_file
 
@@ -50,7 +51,7 @@ def walk(path: str | Path) -> Walk:
     """Walk over a .caffemodel; no tensor is read.
 
     FileError if there is no such file; WireError, with the byte where it goes wrong, if it is cut short, damaged,
-    something else altogether, or holds no layer.
+    something else altogether, or holds no layer; NetError if it holds more than any net has.
     """
     path = Path(path)
     layers: list[list[TensorPlace]] = []
@@ -61,11 +62,13 @@ def walk(path: str | Path) -> Walk:
 
         def layer(start: int, end: int) -> bytes:
             layers.append([])
+            limits.check_layers(len(layers), str(path))
             return without_tensors(headers, start, end, {7: into(headers, layers[-1])})
 
         def v1_layer(start: int, end: int) -> bytes:
             v1_layers.append([])
             v0_layers.append([])
+            limits.check_layers(len(v1_layers), str(path))
             v0_blobs = {50: into(headers, v0_layers[-1])}
             v0_layer: Child = lambda start, end: without_tensors(headers, start, end, v0_blobs)  # noqa: E731
             return without_tensors(headers, start, end, {1: v0_layer, 6: into(headers, v1_layers[-1])})
