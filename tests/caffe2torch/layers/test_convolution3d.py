@@ -18,7 +18,9 @@ def convolution(x: np.ndarray, weight: np.ndarray, stride: Triple, pad: Triple) 
     """vol2col_cpu and the product with the weights."""
     padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in pad)])
     kernel = weight.shape[2:]
-    out = [(padded.shape[axis + 2] - kernel[axis]) // stride[axis] + 1 for axis in range(3)]
+    # Rounded towards 0, as C++ does; what a window reads beyond the padding is 0.
+    out = [int((padded.shape[axis + 2] - kernel[axis]) / stride[axis]) + 1 for axis in range(3)]
+    padded = np.pad(padded, [(0, 0), (0, 0), *((0, side) for side in kernel)])
     top = np.zeros((len(x), len(weight), *out), np.float32)
     for place in np.ndindex(*out):
         window = tuple(slice(i * s, i * s + k) for i, s, k in zip(place, stride, kernel, strict=True))
@@ -33,6 +35,7 @@ def convolution(x: np.ndarray, weight: np.ndarray, stride: Triple, pad: Triple) 
         ("kernel_size: 3 kernel_depth: 2 stride: 2", (2, 3, 3), (1, 2, 2), (0, 0, 0)),
         ("kernel_size: 1 kernel_depth: 3 temporal_stride: 2 temporal_pad: 2", (3, 1, 1), (2, 1, 1), (2, 0, 0)),
         ("kernel_size: 2 kernel_depth: 1 filter_group: 2 group: 2", (1, 2, 2), (1, 1, 1), (0, 0, 0)),
+        ("kernel_size: 1 kernel_depth: 6 temporal_stride: 2", (6, 1, 1), (2, 1, 1), (0, 0, 0)),
     ],
 )
 @pytest.mark.parametrize("bias", [True, False])

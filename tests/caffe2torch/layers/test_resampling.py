@@ -120,6 +120,7 @@ def stretch(x: np.ndarray, size: Pair) -> np.ndarray:
     ("sizes", "fields", "size"),
     [
         ([(7, 9)], "size_divisible_by: 4", (8, 12)),
+        ([(7, 9)], "size_divisible_by: 1", (7, 9)),
         ([(8, 9)], "size_divisible_by: 4", (8, 9)),  # the height need not grow, so nothing does
         ([(7, 9), (11, 12)], "have_reference: true", (11, 12)),
         ([(7, 9), (5, 12), (4, 4)], "have_reference: true top_height: 20", (4, 4)),

@@ -272,6 +272,7 @@ def test_detection_output_takes_any_number_of_images(tmp_path: Path) -> None:
         ("detection_output_param { }", "num_classes"),
         (BOXES % (3, "background_label_id: -1"), "background"),
         (BOXES % (3, "nms_param { eta: 0 }"), "eta"),
+        (BOXES % (3, "nms_param { eta: 1.5 }"), "eta"),
         (BOXES % (4, ""), "priors want"),
         (BOXES % (3, "objectness_score: 0.5"), "objectness_score"),
     ],
