@@ -20,10 +20,14 @@ CONTRAST = 6.0  # levels (0..255) below which a picture counts as flat, weighted
 COLOUR = 0.007  # of distance, for a level of the mean colour
 
 # Largest distance of near-duplicates. Between unrelated pictures it is 1 and more; a picture saved again is below 0.1,
-# one made brighter by 30 % mostly below 0.5. Drawings of one hand (emoji)
-# come as near as 0.25 while they show different things: a different label is evidence of that.
+# one made brighter by 30 % mostly below 0.5 (benchmarks/duplicates.py).
 SAME_LABEL = 0.5
+# Where all pictures of a class look much alike, as digits do, it is lower: this share of a distance that three
+# quarters of random pairs of one class exceed; but what was only saved again is always found.
+OF_CLASS, LEAST = 0.35, 0.12
+# Drawings of one hand (emoji) come as near as 0.25 and show different things: a different label is evidence of that.
 OTHER_LABEL = 0.2
+PAIRS_DRAWN, PAIRS_WANTED = 20_000, 30  # at random; below that many, nothing is said of a class
 
 CELLS_EACH = 4  # that a picture is put into: of the nearest
 ENOUGH = 32  # members of one group that are compared with a cell
@@ -48,8 +52,8 @@ def describe(pictures: np.ndarray) -> np.ndarray:
 def near_duplicates(descriptions: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """For each of the N pictures described, the index of the first picture of its group: int64 (N,).
 
-    Two pictures closer than 0.5 (0.2 where their labels differ) are of one group, as is whoever is close to one of
-    them. A pair is missed only where its pictures share none of the four nearest of √N cells each.
+    Two pictures closer than limit_of says (0.2 where their labels differ) are of one group, as is whoever is close to
+    one of them. A pair is missed only where its pictures share none of the four nearest of √N cells each.
     """
     total = len(descriptions)
     groups = _Groups(total)
@@ -58,20 +62,43 @@ def near_duplicates(descriptions: np.ndarray, labels: Sequence[int]) -> np.ndarr
     chosen = np.sort(first)
     invariant = _invariant(descriptions[chosen])
     named = np.asarray(labels)
+    same_label = limit_of(descriptions, named)
+    other_label = min(OTHER_LABEL, same_label)
     for cell in _cells(invariant):
         members, features = chosen[cell], invariant[cell]
         compared: Counter[int] = Counter()
         for start in range(0, len(cell), ROWS):
             rows = _unlike(groups.of(members[start : start + ROWS]), compared) + start
-            left, right = _candidates(features, rows)
+            left, right = _candidates(features, rows, same_label)
             for at in range(0, len(left), PAIRS):
                 one, other = members[left[at : at + PAIRS]], members[right[at : at + PAIRS]]
                 apart = groups.of(one) != groups.of(other)
                 one, other = one[apart], other[apart]
-                limit = np.where(named[one] == named[other], SAME_LABEL, OTHER_LABEL)
+                limit = np.where(named[one] == named[other], same_label, other_label)
                 near = distance(descriptions[one], descriptions[other]) <= limit
                 groups.join(one[near], other[near])
     return groups.of(np.arange(total))
+
+
+def limit_of(descriptions: np.ndarray, labels: np.ndarray) -> float:
+    """The distance below which two pictures of one label are near-duplicates: 0.5, or less where classes are narrow.
+
+    It is 0.35 times the lower quartile of the distances of random pairs of one label, within 0.12..0.5.
+    """
+    random = np.random.default_rng(0)
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    if (counts * (counts - 1) // 2).sum() < PAIRS_WANTED:
+        return SAME_LABEL
+    one = random.integers(0, len(labels), PAIRS_DRAWN)  # places in the order of labels
+    own = np.searchsorted(starts, one, side="right") - 1
+    other = (
+        starts[own] + (one - starts[own] + 1 + (random.random(len(one)) * (counts[own] - 1)).astype(int)) % counts[own]
+    )
+    one, other = order[one[counts[own] > 1]], order[other[counts[own] > 1]]
+    found = [distance(descriptions[one[i : i + PAIRS]], descriptions[other[i : i + PAIRS]])
+             for i in range(0, len(one), PAIRS)]  # fmt: skip
+    return float(np.clip(OF_CLASS * np.quantile(np.concatenate(found), 0.25), LEAST, SAME_LABEL))
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -172,7 +199,7 @@ def _unlike(names: np.ndarray, compared: Counter[int]) -> np.ndarray:
     return np.array(chosen, np.int64)
 
 
-def _candidates(features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(features: np.ndarray, rows: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (i, j), i of the ascending ``rows``, j behind it, that may be near-duplicates."""
     if not len(rows):
         return rows, rows
@@ -180,5 +207,5 @@ def _candidates(features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.
     block, behind = features[rows], features[first:]
     apart = (block**2).sum(axis=1)[:, None] + (behind**2).sum(axis=1)[None] - 2 * block @ behind.T
     apart[np.arange(len(behind))[None] <= rows[:, None] - first] = np.inf
-    left, right = np.nonzero(apart <= SAME_LABEL**2 + 1e-3)
+    left, right = np.nonzero(apart <= limit**2 + 1e-3)
     return rows[left], right + first
