@@ -17,7 +17,7 @@ from finetune.data.boxes import BoxedPicture, read_boxes
 from finetune.detector.composing import Composer
 from finetune.detector.finding import find_faces
 from finetune.detector.material import Material
-from finetune.detector.network import ALIGNED, Detector
+from finetune.detector.network import ALIGNED, Detector, with_scores
 from finetune.detector.packaged import packaged_network
 from finetune.detector.recipe import DetectorOptions
 from finetune.detector.training import BEST, Settings, Training, load_averaged
@@ -54,12 +54,14 @@ def train_detector(data: Path, run: Path, options: DetectorOptions, test: Path |
                 raise
             interrupted = True
             note("interrupted: the best weights until now are kept")
-        best = validation(load_averaged(folder / BEST))
-        write_json(folder / "config.json", _config(data, options, best["at"]))
+        network = load_averaged(folder / BEST)
+        scores = validation.chances(network)
+        best = validation(with_scores(network, *scores))
+        write_json(folder / "config.json", _config(data, options, best["at"], scores))
         write_json(folder / "split.json", {"seed": options.seed, "train": _names(learnt), "validation": _names(held)})
     said = [f"best: validation AP {best['faces_ap']:.4f}, F1 {best['faces_f1']:.4f} at {best['at']:.2f}"]
     if test is not None:
-        said.append(_tested(run, test, best["at"]))
+        said.append(_tested(run, test, with_scores(network, *scores), best["at"]))
     return Finished(tuple(said), interrupted)
 
 
@@ -91,7 +93,7 @@ def _material(pictures: Sequence[BoxedPicture], options: DetectorOptions) -> Mat
     return material
 
 
-def _config(data: Path, options: DetectorOptions, threshold: float) -> dict[str, object]:
+def _config(data: Path, options: DetectorOptions, threshold: float, scores: tuple[float, float]) -> dict[str, object]:
     kept = {name: str(value) if name in ("faces", "without") else value for name, value in asdict(options).items()}
     return {
         "format": FORMAT,
@@ -99,6 +101,7 @@ def _config(data: Path, options: DetectorOptions, threshold: float) -> dict[str,
         "name": data.resolve().stem,
         "classes": ["face"],
         "conf": round(threshold, 3),
+        "scores": list(scores),  # slope and offset of the logits
         "options": kept,
     }
 
@@ -107,9 +110,8 @@ def _names(pictures: Sequence[BoxedPicture]) -> list[str]:
     return [str(one.path) for one in pictures]
 
 
-def _tested(run: Path, test: Path, threshold: float) -> str:
+def _tested(run: Path, test: Path, network: Detector, threshold: float) -> str:
     """Score on other pictures at the validation's threshold; test.json."""
-    network = load_averaged(run / BEST)
     pictures = Validation({"test": (read_boxes(test), 1.0)})
     scored = pictures.together(pictures.find(lambda picture: find_faces(network, picture, LEAST)), threshold)
     write_json(run / "test.json", {"data": str(test), **asdict(scored)})

@@ -49,6 +49,7 @@ def open_writer(run: Path) -> Callable[[Path], tuple[str, str]]:
     """
     config = read_config(run)
     try:
+        from finetune.detector.network import with_scores
         from finetune.detector.training import BEST, load_averaged
     except ImportError as error:
         raise ModelError(f"{run}: a run of the recipe detector is exported with torch: {error}") from error
@@ -56,9 +57,10 @@ def open_writer(run: Path) -> Callable[[Path], tuple[str, str]]:
         raise ModelError(f"{run}: not finished: there is no {BEST} in it")
     try:
         said = metadata(str(config["name"]), float(config["conf"]))
+        slope, offset = (float(value) for value in config["scores"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{run / 'config.json'}: damaged: {error} is missing or no number") from error
-    network = load_averaged(run / BEST)
+    network = with_scores(load_averaged(run / BEST), slope, offset)
 
     def write(place: Path) -> tuple[str, str]:
         write_model(network, place, said)

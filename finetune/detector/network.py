@@ -93,6 +93,16 @@ def prepared(pictures: torch.Tensor) -> torch.Tensor:
     return pictures.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
 
 
+def with_scores(network: Detector, slope: float, offset: float) -> Detector:
+    """The same network with ``slope`` * logit + ``offset`` for every logit."""
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        network.face.weight *= slope
+        assert network.face.bias is not None
+        network.face.bias.mul_(slope).add_(offset)
+    return network
+
+
 def fused(network: Detector) -> Detector:
     """The same network for use: batch normalisation folded into convolutions with a bias, weights rounded to fp16."""
     network = copy.deepcopy(network).eval()

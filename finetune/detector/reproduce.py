@@ -21,7 +21,7 @@ from finetune.detector.composing import Composer
 from finetune.detector.export import metadata, verify, write_model
 from finetune.detector.finding import find_faces
 from finetune.detector.material import Material
-from finetune.detector.network import Detector
+from finetune.detector.network import Detector, with_scores
 from finetune.detector.training import BEST, Settings, Training, load_averaged
 from finetune.detector.validating import LEAST, Validation
 
@@ -99,8 +99,9 @@ def gather(
 
 
 def finish(run: Path, validation: Validation) -> None:
-    """Write RUN/model.onnx of the best weights; its threshold is that of the best F1 in validation."""
+    """Write RUN/model.onnx of the best weights; scores and threshold are those of the validation."""
     network = load_averaged(run / BEST)
+    network = with_scores(network, *validation.chances(network))
     found = validation.find(lambda picture: find_faces(network, picture, LEAST))
     scored = validation.together(found)
     for name, one in validation.scores(found, scored.threshold).items():

@@ -10,13 +10,14 @@ from caffe2torch.pictures import load_picture
 from finetune.data.boxes import BoxedPicture
 from finetune.detector.finding import find_faces, fitted
 from finetune.detector.network import Detector
-from finetune.detector.scoring import Score, score
+from finetune.detector.scoring import Score, chances, marks, score
 
 Boxes = tuple[np.ndarray, np.ndarray]  # [K, 4] and scores [K], best first
 Found = list[Boxes]  # a picture each
 Find = Callable[[np.ndarray], Boxes]
 
 LONGER = 512  # pixels at which pictures are looked at
+OVERLAP = 0.4  # IoU from which a box is right
 LEAST = 0.05  # score of what is counted
 
 
@@ -41,10 +42,18 @@ class Validation:
         """Of every set; ``threshold`` None: each at the threshold of its own best F1."""
         return {name: score(found[name], truth, threshold) for name, (_, truth, _) in self.sets.items()}
 
+    def truth(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Boxes and which are difficult, of all sets."""
+        return [one for _, truths, _ in self.sets.values() for one in truths]
+
     def together(self, found: Mapping[str, Found], threshold: float | None = None) -> Score:
         """Of all sets as one."""
-        truth = [one for _, truths, _ in self.sets.values() for one in truths]
-        return score([one for name in self.sets for one in found[name]], truth, threshold)
+        return score([one for name in self.sets for one in found[name]], self.truth(), threshold)
+
+    def chances(self, network: Detector) -> tuple[float, float]:
+        """Slope and offset for ``with_scores`` that make a score the chance, seen here, that a box is right."""
+        found = self.find(lambda picture: find_faces(network, picture, LEAST))
+        return chances(*marks([one for name in self.sets for one in found[name]], self.truth(), OVERLAP))
 
     def __call__(self, network: Detector) -> dict[str, float]:
         """Average precision and best F1 of every set, all at the threshold of the best F1 over all.

@@ -19,9 +19,9 @@ from finetune.detector.composing import Composer
 from finetune.detector.export import metadata, verify, write_model
 from finetune.detector.finding import find_faces, fitted
 from finetune.detector.material import Material, Sheet
-from finetune.detector.network import Detector, fused
+from finetune.detector.network import Detector, fused, with_scores
 from finetune.detector.packaged import packaged_network
-from finetune.detector.scoring import overlaps, score, suppressed
+from finetune.detector.scoring import chances, overlaps, score, suppressed
 from finetune.detector.targets import box_loss, edges, face_loss, targets
 
 BOX = np.array([[16.0, 24.0, 64.0, 72.0]], np.float32)
@@ -102,6 +102,18 @@ def test_scoring() -> None:
     assert best.threshold == 0.9 and best.f1 == pytest.approx(2 / 3) and best.average_precision == pytest.approx(0.5)
     nothing = score([(NONE, np.zeros(0))] * 2, truth)
     assert nothing.f1 == 0 and nothing.average_precision == 0
+
+
+def test_chances() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, 4000)
+    right = random.random(4000) < 1 / (1 + np.exp(-(3 * logits - 1)))
+    slope, offset = chances(1 / (1 + np.exp(-logits)), right)
+    assert slope == pytest.approx(3, abs=0.3) and offset == pytest.approx(-1, abs=0.3)
+    assert chances(np.array([0.5, 0.9]), np.array([True, True])) == (1, 0)
+    made = network()
+    shown = torch.rand(1, 3, 64, 64)
+    assert torch.allclose(with_scores(made, 3.0, -1.0)(shown)[0], 3 * made(shown)[0] - 1, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
