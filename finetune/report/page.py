@@ -58,6 +58,12 @@ def _tiles(results: Results, parts: list[dict[str, Any]]) -> list[tuple[str, str
         )
         for part in parts
     ]
+    if results.folds:
+        folds = results.folds
+        tiles.append(
+            ("cross-validation", f"{folds['mean']:.1%}",
+             f"standard deviation {folds['standard_deviation']:.1%} of {len(folds['folds'])} folds")
+        )  # fmt: skip
     counts = results.counts
     held = ", ".join(
         f"{counts[name]:,} {to}" for name, to in (("validation", "to validate"), ("test", "to test")) if counts[name]

@@ -16,6 +16,7 @@ from finetune.calibration import Calibration, calibration_of
 from finetune.checkpoint import read_config
 from finetune.data.source import Source, source_named
 
+FOLDS = "cross-validation.json"
 PARTS = (("test", "predictions-test.csv"), ("validation", "predictions-validation.csv"))
 
 
@@ -56,6 +57,7 @@ class Results:
     test_root: Path
     training: tuple[tuple[str, int], ...]  # name, label
     cuts: Mapping[str, Any] | None
+    folds: Mapping[str, Any] | None  # of cross-validation
 
 
 def read_results(run: Path) -> Results:
@@ -92,6 +94,7 @@ def read_results(run: Path) -> Results:
             test_root=test_root,
             training=tuple((str(name), int(label)) for name, label in zip(split["train"], labels, strict=False)),
             cuts=_json(run / "cuts.json") if (run / "cuts.json").exists() else None,
+            folds=_json(run / FOLDS) if (run / FOLDS).exists() else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -89,9 +89,12 @@ def write_run(folder: Path, classes: Sequence[str], each: int = 4, wrong: int = 
 def test_what_the_page_holds(tmp_path: Path) -> None:
     near = {"near_duplicates": [["0-0.png", "0-1.png"]], "in_test": [["0-2.png", "1-0.png"]]}
     run = write_run(tmp_path, ["Ann", "Bo"], each=10, **near)
+    folds = {"folds": [{}, {}, {}], "mean": 0.8125, "standard_deviation": 0.031}
+    (run / "cross-validation.json").write_text(json.dumps(folds))
     page = Page(write_report(run).read_text(encoding="utf-8"))
     text = " ".join(page.text.split())
     assert "validation accuracy 85.0%" in text and "17 of 20" in text
+    assert "cross-validation 81.2% standard deviation 3.1% of 3 folds" in text
     assert "95 % bootstrap interval 70.0% to 100.0%" in text
     assert "Ann 7 of 10 70.0%" in text and "Bo 10 of 10 100.0%" in text
     assert "Ann Bo 3 of 10" in text  # mixed up
