@@ -26,6 +26,7 @@ class Inputs(Protocol):
     """Gives batches. Of several processes each gets its ``part`` (place, of how many) of every batch."""
 
     part: tuple[int, int]
+    passes: int  # pictures that went through the trunk for it
 
     def batches(self, pictures: LabelledPictures, plan: Plan, random: torch.Generator | None = None) -> Iterator[Batch]:
         """The pictures at each list of indices, with their labels; changed at random where ``random`` is given."""

@@ -43,6 +43,7 @@ class Options:
     augment: tuple[str, ...] = ()  # finetune.augmentation.WAYS
     protocol: str = "careful"  # PROTOCOLS
     validation: float = 0.2
+    folds: int | None = None  # of a cross-validation before the run
     seed: int = 0
     device: str = "auto"
     devices: int = 1

@@ -18,6 +18,7 @@ from caffe2torch.folder import Converted
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.terminal import note
 from finetune.checkpoint import check_free, read_config, unfinished, write_json
+from finetune.cross_validation import KEPT, cross_validate
 from finetune.cuts import find_cut
 from finetune.data.batches import Reader, default_workers
 from finetune.data.sets import Sets, read_sets
@@ -112,15 +113,17 @@ def _train(
     fabric: Fabric, trunk: Converted, options: Options, data: Data, reader: Reader, run: Path, folder: Path
 ) -> Trained:
     """The run itself, once it is known what is trained on what; ``folder`` becomes ``run``."""
-    sets, at = data.sets, str(options.at)
-    torch.manual_seed(options.seed)
-    head = make_head(options.head, _map(trunk, at), len(sets.train.classes), options.hidden, options.dropout)
-    frozen, live, trained = parted(trunk, options.unfreeze)
-    top = Top(None if live is None else live.module(), head, trained, options.batch_norm)
-    _tell_head(top, options)
-    on_device, optimizer = fabric.setup(top, sgd(top, options))
-    inputs = feed(frozen, data.preprocessing, sets, data.digests, reader, fabric, options)
-    parts = Parts(fabric, on_device, top, optimizer, reader, sets, options, inputs)
+    sets = data.sets
+    if options.folds and not (folder / KEPT).exists():  # there in a run that goes on
+        others = replace(data, sets=replace(sets, test=None))
+
+        def make(of: Sets) -> Parts:
+            return _parts(fabric, trunk, options, replace(others, sets=of), reader)
+
+        cross_validate(others.sets, options.folds, options.seed, make, folder)
+    parts = _parts(fabric, trunk, options, data, reader)
+    head = parts.head.head
+    assert isinstance(head, Head)
     config = config_of(trunk, hash_of_trunk(trunk), hash_of_data(sets, data.digests), data.preprocessing, head, parts)
 
     def begin() -> None:
@@ -128,7 +131,20 @@ def _train(
         converted_folder.save(trunk, folder / "trunk")
 
     lines, best, scores, interrupted = run_to_end(folder, parts, config, sets, begin)
-    return Trained(run, lines, best, scores, interrupted, inputs.passes)
+    return Trained(run, lines, best, scores, interrupted, parts.source.passes)
+
+
+def _parts(fabric: Fabric, trunk: Converted, options: Options, data: Data, reader: Reader) -> Parts:
+    """A new head on the trunk, by the seed, and all that trains it."""
+    torch.manual_seed(options.seed)
+    classes = len(data.sets.train.classes)
+    head = make_head(options.head, _map(trunk, str(options.at)), classes, options.hidden, options.dropout)
+    frozen, live, trained = parted(trunk, options.unfreeze)
+    top = Top(None if live is None else live.module(), head, trained, options.batch_norm)
+    _tell_head(top, options)
+    on_device, optimizer = fabric.setup(top, sgd(top, options))
+    inputs = feed(frozen, data.preprocessing, data.sets, data.digests, reader, fabric, options)
+    return Parts(fabric, on_device, top, optimizer, reader, data.sets, options, inputs)
 
 
 def run_to_end(
@@ -187,9 +203,8 @@ def run_folder(fabric: Fabric, run: Path, force: bool, resume: bool) -> Iterator
 
 def _report(folder: Path) -> None:
     """Write report.html, if that can be done."""
-    if importlib.util.find_spec("finetune.report") is None:
-        return
-    write_report = importlib.import_module("finetune.report").write_report
+    from finetune.report import write_report
+
     try:
         write_report(folder)
     except CaffeError as error:

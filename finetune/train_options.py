@@ -135,6 +135,7 @@ OPTIONS = (
         help="tutorial: with its flaws in channel order, mean and validation, and its split; -fixed: with its split.",
     ),
     click.option("--validation", type=SHARE, default=DEFAULTS.validation, help="Share of the pictures."),
+    click.option("--folds", type=click.IntRange(2), help="Cross-validate in so many folds first."),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=DEFAULTS.seed),
     click.option(
         "--cache/--no-cache",

@@ -111,6 +111,17 @@ def test_what_does_not_go_together(
             train(tiny_trunk, painted, tmp_path / "run", replace(QUICK, **changed))
 
 
+def test_cross_validation(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
+    trained = train(tiny_trunk, painted, tmp_path / "run", replace(QUICK, learning_rate=0.01, epochs=5, folds=3))
+    kept = json.loads((tmp_path / "run" / "cross-validation.json").read_text())
+    assert [fold["pictures"] for fold in kept["folds"]] == [10, 10, 10]
+    accuracies = [fold["accuracy"] for fold in kept["folds"]]
+    assert kept["mean"] == pytest.approx(np.mean(accuracies))
+    assert kept["mean"] > 0.6
+    assert len(trained.epochs) == 5
+    assert not list((tmp_path / "run").glob("fold-*"))
+
+
 def test_tensorboard(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
