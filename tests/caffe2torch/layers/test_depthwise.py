@@ -1,4 +1,4 @@
-"""DepthwiseConvolution, ConvolutionDepthwise and Axpy against transcriptions of the forks' loops."""
+"""DepthwiseConvolution and ConvolutionDepthwise against transcriptions of the forks' loops."""
 
 from __future__ import annotations
 
@@ -89,15 +89,6 @@ def test_two_bottoms(one_layer: OneLayer) -> None:
     np.testing.assert_allclose(found["z"], depthwise(X + 1, weight, (1, 1), (0, 0), (1, 1)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("factor", [(2, 6), (2, 6, 1, 1)])
-@pytest.mark.parametrize("shape", [(2, 6, 7, 9), (2, 6), (2, 6, 5), (2, 6, 2, 3, 4)])
-def test_axpy(one_layer: OneLayer, factor: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    a, x, y = (RANDOM.standard_normal(each, np.float32) for each in (factor, shape, shape))
-    found = one_layer.run('type: "Axpy" top: "out"', {"a": a, "x": x, "y": y})["out"]
-    expected = a.reshape(2, 6, *[1] * (len(shape) - 2)) * x + y
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("layer", "shapes", "words"),
     [
@@ -106,14 +97,7 @@ def test_axpy(one_layer: OneLayer, factor: tuple[int, ...], shape: tuple[int, ..
         ('"ConvolutionDepthwise" convolution_param { kernel_size: 3 axis: 2 }', [(1, 2, 5, 5)], "axis 2"),
         ('"ConvolutionDepthwise" convolution_param { kernel_size: 9 }', [(1, 2, 5, 5)], "larger than the padded input"),
         ('"DepthwiseConvolution" convolution_param { num_output: 3 group: 2 kernel_size: 1 }', [(1, 2, 5, 5)], "group"),
-        ('"Axpy"', [(2, 3), (2, 3, 4, 4), (2, 3, 4, 5)], "the fork wants equal ones"),
-        ('"Axpy"', [(2, 4), (2, 3, 4, 4), (2, 3, 4, 4)], "it must be (2, 3) or (2, 3, 1, 1)"),
-        ('"Axpy"', [(2, 3, 2, 1), (2, 3, 4, 4), (2, 3, 4, 4)], "it must be (2, 3) or (2, 3, 1, 1)"),
     ],
 )
 def test_refused(refused: Callable[..., str], layer: str, shapes: list[tuple[int, ...]], words: str) -> None:
     assert words in refused(f'type: {layer} top: "y"', *shapes)
-
-
-def test_axpy_in_place(refused: Callable[..., str]) -> None:
-    assert "in place" in refused('type: "Axpy" top: "in0"', (2, 3), (2, 3, 4), (2, 3, 4))
