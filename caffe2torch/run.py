@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch import folder, onnx_model
+from caffe2torch import folder, onnx_file, onnx_model
 from caffe2torch.answers import Answer, Boxes, Classes, FeatureMap, Mask, Numbers, Picture, interpret
 from caffe2torch.errors import CaffeError, FileError, OutputError
 from caffe2torch.files import beside, refuse
@@ -96,7 +96,7 @@ def read_labels(path: Path) -> list[str]:
 
 def _free(picture: Path, net: str) -> Path:
     """PICTURE.NET.png in the working folder, or the first of PICTURE.NET.2.png, … that is not there yet."""
-    plain = re.sub(r"[/\\\x00-\x1f]", "_", net)
+    plain = re.sub(r"[/\\\x00-\x1f]", "_", net)[:40]  # a file's name has 255 bytes at most
     stem = f"{picture.stem}.{plain}"
     names = (f"{stem}.png" if number == 1 else f"{stem}.{number}.png" for number in count(1))
     return next(path for path in map(Path, names) if not os.path.lexists(path))
@@ -140,17 +140,21 @@ def _outputs(net: Path, converted: Converted, feeds: dict[str, np.ndarray]) -> d
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    model: str | bytes = str(net)
     if net.suffix != ".onnx":
         model = onnx_model.build(converted.graph, converted.state()).SerializeToString()
     elif not net.is_file():
         raise FileError(f"{net}: no such file; `caffe2torch convert --onnx` makes it")
+    else:
+        model = onnx_file.read(net).SerializeToString()
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         results = session.run(None, feeds)
     except Exception as error:  # onnxruntime's own exceptions share no base but this
         raise FileError(f"{net}: onnxruntime cannot run it: {str(error).splitlines()[0]}") from error
-    return dict(zip(converted.graph.output_names, results, strict=True))
+    names = converted.graph.output_names
+    if len(results) != len(names):
+        raise FileError(f"{net}: gives {len(results)} outputs, its folder's net {len(names)}; convert the net again")
+    return dict(zip(names, results, strict=True))
 
 
 def _draw(answers: Sequence[Answer], pixels: np.ndarray, out: Path, labels: Sequence[str]) -> Path | None:

@@ -101,7 +101,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _entries(file: FileIO) -> Iterator[tuple[str, np.dtype, Shape, int]]:
+def _entries(file: FileIO) -> list[tuple[str, np.dtype, Shape, int]]:
     """Name, type, shape and first byte of each tensor; ValueError, KeyError or TypeError unless all fit the file."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
@@ -109,7 +109,7 @@ def _entries(file: FileIO) -> Iterator[tuple[str, np.dtype, Shape, int]]:
         raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
     entries = json.loads(file.read(length))
     entries.pop("__metadata__", None)
-    end = 8 + length
+    found, end = [], 8 + length
     for key, entry in sorted(entries.items(), key=lambda entry: entry[1]["data_offsets"]):
         dtype, shape, (first, last) = TYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
         whole = all(type(number) is int and number >= 0 for number in (*shape, first, last))
@@ -117,10 +117,11 @@ def _entries(file: FileIO) -> Iterator[tuple[str, np.dtype, Shape, int]]:
             raise ValueError(f"{key!r} of shape {shape!s:.80} lies from byte {first} to {last}")
         if 8 + length + first != end:
             raise ValueError(f"{key!r} does not lie behind the tensor before it")
+        found.append((key, dtype, shape, end))
         end += last - first
-        yield key, dtype, shape, end - (last - first)
     if end != size:
         raise ValueError(f"its tensors end at byte {end:,} of {size:,}")
+    return found
 
 
 def mapped(path: Path) -> dict[str, np.ndarray]:

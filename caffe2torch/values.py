@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import limits, onnx_model
+from caffe2torch import limits, onnx_file, onnx_model
 from caffe2torch.conversion import build
 from caffe2torch.errors import FileError, VerifyError
 from caffe2torch.folder import Converted
@@ -127,14 +127,16 @@ def from_file(path: Path, feeds: Arrays, graph: Graph | None = None) -> dict[str
 
     try:
         if graph is None:
-            session = _session(str(path))
+            session = _session(onnx_file.read(path).SerializeToString())
             names = [entry.name for entry in session.get_outputs()]
             return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-        model = onnx.load(path)
+        model = onnx_file.read(path)
         outputs = [entry.name for entry in model.graph.output]
         inner = {name for node in model.graph.node for name in node.output} & graph.values.keys() - set(outputs)
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(inner))
         results = _session(model.SerializeToString()).run([*outputs, *sorted(inner)], dict(feeds))
+    except FileError:
+        raise
     except Exception as error:  # onnx, protobuf and onnxruntime share no base but this
         raise FileError(f"{path}: cannot be run: {_first_line(error)}") from error
     if len(outputs) != len(graph.outputs):
