@@ -1,9 +1,10 @@
-"""Near-duplicates: the same picture saved again, resized, recoloured, cropped a little, mirrored or turned by 90°.
+"""Near-duplicates: the same picture saved again, resized, recoloured a little, mirrored or turned by 90°.
 
 Each picture is described by its low frequencies (a cosine transform of 16 x 16 coefficients, as perceptual hashes use)
 weighted by frequency, so that fine differences count as much as coarse ones, relative to its contrast; and by its mean
 colour. Mirroring and turning only change signs of the coefficients and transpose them, so all eight positions of a
 picture are compared without decoding it again. Comparing takes about n · √n steps for n pictures, not n².
+Crops of 5 % and more are mostly not found (benchmarks/duplicates.py).
 """
 
 from __future__ import annotations
