@@ -99,6 +99,12 @@ def _is_number(text: str) -> bool:
     metavar="[SHARE]",
     help="Answer 'unknown' where the best class's calibrated probability is below SHARE.  [default: as calibrated]",
 )
+@click.option(
+    "--overlay",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Of a mask (recipe facemask): write the pictures there with the probability over them.",
+)
 @click.option("--provider", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="For decoding and for the model.  [default: one a core]")
@@ -109,18 +115,20 @@ def predict(
     form: str,
     output: Path | None,
     unknown: float | None,
+    overlay: Path | None,
     provider: str,
     batch_size: int,
     threads: int | None,
 ) -> None:
     """Classify pictures: files, and all pictures under folders.
 
+    A model of the recipe facemask says what share of a picture is of faces; --overlay shows where.
     A picture that cannot be read is reported in its place, the others are done, and the exit code is 1.
     """
     from finetune import formats
     from finetune.predict import list_pictures, unknown_by
     from finetune.predict import predict as classify
-    from finetune.runtime import open_model
+    from finetune.runtime import open_model, read_said
 
     if model.is_dir():
         model = model / MODEL.name
@@ -128,12 +136,18 @@ def predict(
         raise ModelError(f"{model}: no such file; `finetune train` makes a run, `onnx export RUN` makes its model.onnx")
     pictures = list_pictures(paths)
     spare_inputs(output, [model, *(entry for entry in pictures if isinstance(entry, Path))])
+    mask = read_said(model)["kind"] == "mask"
+    if (overlay is not None and not mask) or (unknown is not None and mask):
+        raise click.UsageError("--overlay goes with a model of the recipe facemask, --unknown with a classifier")
     with open_stream(output) as stream:
-        session = open_model(model, provider, threads)
-        rule = None if unknown is None else unknown_by(session, None if math.isnan(unknown) else unknown)
-        note(str(session) + (f"; unknown below {rule.threshold:.4f}" if rule else ""))
         unread: list[Prediction] = []
-        predictions = classify(session, pictures, top_k, batch_size, threads, rule)
+        if mask:
+            predictions = _masks(model, provider, threads, pictures, paths, overlay)
+        else:
+            session = open_model(model, provider, threads)
+            rule = None if unknown is None else unknown_by(session, None if math.isnan(unknown) else unknown)
+            note(str(session) + (f"; unknown below {rule.threshold:.4f}" if rule else ""))
+            predictions = classify(session, pictures, top_k, batch_size, threads, rule)
         predictions = _watched(predictions, len(pictures), unread, progress_fits(form, stream))
         if form == "table" and stream.isatty():
             formats.print_table(predictions)
@@ -145,6 +159,21 @@ def predict(
         first = formats.printable(f"{unread[0].path}: {unread[0].error}")
         more = "" if len(pictures) == 1 else f" ({len(unread)} of {len(pictures)} pictures could not be read)"
         raise DataError(first + more)
+
+
+def _masks(
+    model: Path,
+    provider: str,
+    threads: int | None,
+    pictures: Iterable[Path | Prediction],
+    paths: tuple[Path, ...],
+    overlay: Path | None,
+) -> Iterator[Prediction]:
+    from finetune.mask_predict import open_mask, predict_masks
+
+    opened = open_mask(model, provider, threads)
+    note(str(opened))
+    return predict_masks(opened, pictures, paths, overlay)
 
 
 def _watched(

@@ -22,7 +22,11 @@ from finetune.providers import first_line, load
 METADATA_KEY = "finetune"
 FORMAT = 1
 INPUT, OUTPUT = "picture", "probabilities"
-USED_BY = {"classifier": "onnx predict", "detector": "onnx detect"}  # kind -> the command that takes it
+USED_BY = {
+    "classifier": "onnx predict",
+    "detector": "onnx detect",
+    "mask": "onnx predict",
+}  # kind -> the command that takes it
 
 
 @dataclass(frozen=True)

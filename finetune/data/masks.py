@@ -94,6 +94,7 @@ class Masks:
     workers: int
     mirror: bool
     part: tuple[int, int] = (0, 1)
+    passes: int = 0  # through a trunk: there is none
 
     def batches(self, pictures: LabelledPictures, plan: Plan, random: torch.Generator | None = None) -> Iterator[Batch]:
         """As Inputs says; a picture is mirrored with its mask."""

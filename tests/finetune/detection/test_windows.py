@@ -14,7 +14,7 @@ from PIL import Image
 from caffe2torch.errors import ModelError
 from finetune.detection import METHODS, dense, windows
 
-SQUARE = (192, 96, 240, 144)  # of 48 pixels; on the grids of windows.py (16) and dense.py (12)
+SQUARE = (288, 144, 336, 192)  # of 48 pixels; on the grids of windows.py (16) and dense.py (18)
 
 
 def white_classifier(path: Path, classes: tuple[str, ...] = ("face", "other"), **changes: str) -> Path:
@@ -111,6 +111,17 @@ def test_dense_gives_one_window_what_the_classifier_gives_it(classifier: Path) -
     (maps,) = dense.open_finder(classifier, "cpu", 1).opened.run(["probabilities"], {"picture": pictures})
     np.testing.assert_allclose(maps[:, :, 0, 0], alone, atol=1e-4)
     assert 0.05 < alone[0, 0] < 0.95
+
+
+def test_dense_takes_out_what_the_surroundings_of_a_window_add(
+    classifier: Path,
+) -> None:
+    """Pools see no padding: nothing to take out. Where dense logits are higher by 2, they are lowered by 2."""
+    assert dense.open_finder(classifier, "cpu", 1).shift == pytest.approx(0, abs=1e-3)
+    np.testing.assert_allclose(dense.lowered(np.array([0.5, 1.0, 0.0]), 2.0), [0.1192, 1, 0], atol=1e-4)
+    logits = np.log([[0.25], [4.0]])
+    raised = 1 / (1 + np.exp(-logits - 2))
+    np.testing.assert_allclose(dense.lowered(raised, 2.0), [[0.2], [0.8]], atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["windows", "dense"])
