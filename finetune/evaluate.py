@@ -123,6 +123,10 @@ def evaluate_run(
     """
     fabric = open_device(device, precision)
     config = read_config(run)
+    if config["recipe"] == "facemask":
+        from finetune.recipes.mask_training import evaluate_mask
+
+        return evaluate_mask(fabric, run, data, checkpoint, batch_size, workers)
     size = (config["size"][0], config["size"][1])
     found, remarks = read_labelled(data, config["classes"])
     for remark in remarks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from caffe2torch.errors import DataError
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.terminal import note
 from finetune.checkpoint import BEST, check_free, load_head, write_json
-from finetune.data.batches import Reader, default_workers
+from finetune.data.batches import Reader, default_workers, plan_batches
 from finetune.data.boxes import BoxedPicture, read_boxes
 from finetune.data.folders import LabelledPictures
 from finetune.data.masks import ConvertGroundTruth, Masks, Rescale, ToTensor, streamed
@@ -24,7 +24,7 @@ from finetune.devices import describe, open_device
 from finetune.evaluate import Scores, score
 from finetune.loop import Parts
 from finetune.models.head import parameters
-from finetune.models.networks import Whole, build
+from finetune.models.networks import Whole, build, open_network
 from finetune.options import Options
 from finetune.overlays import overlaid
 from finetune.plots import plot_curves
@@ -32,6 +32,9 @@ from finetune.recipes import Finished
 from finetune.recipes.scratch import config_of, sgd
 from finetune.table import Epoch, progress
 from finetune.train import run_folder, run_to_end
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 CLASSES = ("other", "face")  # of pixels
 NAME = {"name": "facemask", "classes": 2}
@@ -84,6 +87,23 @@ def train_mask(
     if scores is not None:
         said.append(f"test: accuracy {scores.accuracy:.4f} of the pixels, overlap of the faces {overlap(scores):.4f}")
     return Finished(tuple(said), interrupted)
+
+
+def evaluate_mask(
+    fabric: Fabric, run: Path, data: Path, checkpoint: str, batch_size: int, workers: int | None
+) -> dict[str, Any]:
+    """As finetune.evaluate.evaluate_run, its counts those of pixels, and the overlap of faces beside."""
+    whole, config, metrics = open_network(run, checkpoint)
+    size = (config["size"][0], config["size"][1])
+    workers = default_workers(size, batch_size) if workers is None else workers
+    found = _look(data, Options(size=size), workers)
+    pictures = _labelled(data, found)
+    source = Masks(found.boxed, size, workers, mirror=False).batches(pictures, plan_batches(len(pictures), batch_size))
+    with progress("evaluating", len(pictures)) as advance:
+        scores = score(fabric, fabric.setup_module(whole), source, len(CLASSES), advance)
+    about = {"run": str(run), "data": str(data), "checkpoint": checkpoint, "epoch": metrics["epoch"]}
+    told = {**scores.to_json(CLASSES), "face_overlap": overlap(scores)}
+    return {**about, **told, "unreadable": [str(path) for path in found.unreadable]}
 
 
 def overlap(scores: Scores) -> float:
@@ -144,7 +164,7 @@ def _labelled(data: Path, found: Found) -> LabelledPictures:
 
 
 def _end(folder: Path, parts: Parts, lines: list[Epoch], best: Epoch) -> Scores | None:
-    """Curves, samples.png and validation.json of the best checkpoint; test.json, with the scores, where there is a test."""
+    """Curves, samples.png and validation.json of the best checkpoint; test.json too, where there is a test."""
     from PIL import Image
 
     plot_curves(folder, lines, best)

@@ -116,6 +116,9 @@ def test_facemask(finetune: Finetune, tmp_path: Path) -> None:
     assert "of the pixels, overlap of the faces" in said
     told = json.loads((run / "test.json").read_text())
     assert told["pictures"] == 24 and 0 <= told["face_overlap"] <= 1
+    measured = json.loads(finetune("evaluate", run, scenes, "--json", *ONE_PROCESS).stdout)
+    assert measured["face_overlap"] == pytest.approx(told["face_overlap"], abs=1e-6)
+    assert measured["pictures"] == 24 * 64 * 64  # pixels
     assert Image.open(run / "samples.png").size[1] == 128
     losses = [float(line.split(",")[1]) for line in (run / "metrics.csv").read_text().splitlines()[1:]]
     assert losses[-1] < losses[0]
