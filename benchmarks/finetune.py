@@ -92,9 +92,9 @@ def part_of(data: Path, count: int, folder: Path) -> Path:
     return folder / "part"
 
 
-def measure_times(data: Path, folder: Path, part: int) -> None:
-    """The table of times, at full width."""
-    trunk = trunk_of(1, folder)
+def measure_times(data: Path, folder: Path, part: int, width: int) -> None:
+    """The table of times."""
+    trunk = trunk_of(width, folder)
     kept = train(data, trunk, folder / "run", folder / "cache")
     again = train(data, trunk, folder / "run", folder / "cache")
     some = part_of(data, part, folder)
@@ -102,7 +102,8 @@ def measure_times(data: Path, folder: Path, part: int) -> None:
     factor = EPOCHS * kept.pictures / slow.pictures
     before = again.wall - sum(again.epochs)  # all that is no epoch: the same in all
     wall, processor = before + factor * slow.epochs[0], factor * slow.processor
-    print("\n| 20 epochs, full width | seconds | processor seconds | pictures/s | trunk passes |")
+    size = "full width" if width == 1 else f"1/{width} of the width"
+    print(f"\n| {EPOCHS} epochs, {size} | seconds | processor seconds | pictures/s | trunk passes |")
     print("| --- | --- | --- | --- | --- |")
     rows = (
         (
@@ -138,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--part", type=int, default=128, help="pictures that the slow way is timed on; 0: all")
+    parser.add_argument("--width", type=int, choices=(1, 2, 4, 16), default=1, help="1/WIDTH, for the times")
     parser.add_argument("--seeds", type=int, default=3, help="0: no accuracies")
     parser.add_argument("--hidden", type=int, default=4096, help="units of fc7 for the accuracies")
     parser.add_argument("--no-times", action="store_true")
@@ -152,7 +154,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         if not options.no_times:
-            measure_times(data, Path(name), options.part)
+            measure_times(data, Path(name), options.part, options.width)
         if options.seeds:
             measure_accuracies(data, Path(name), options.seeds, options.hidden)
 

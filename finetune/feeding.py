@@ -59,13 +59,15 @@ def kept(found: Features, digests: Mapping[Source, bytes], turned: set[Source], 
     store = found.store
     rows = len(digests) + len(turned)
     where = f"{rows * store.row_bytes / 1e6:,.1f} MB in {store.folder}"
-    if not found.passes:
+    if not found.missing:
         note(f"features: all {rows:,} were kept from before: no picture went through the trunk; {where}")
         return
-    speed = f"{found.seconds:,.1f} s ({found.passes / found.seconds:,.1f} a second)"
+    seconds = max(found.seconds, 1e-9)
+    speed = f"{found.seconds:,.1f} s ({found.passes / seconds:,.1f} a second)"
+    mine = f", {found.passes:,} by this process," if found.part[1] > 1 else ""
     note(
-        f"features: {found.passes:,} pictures and mirror images went through the trunk in {speed}, "
-        f"{max(rows - found.passes, 0):,} were kept from before; {where}"
+        f"features: {found.missing:,} pictures and mirror images{mine} went through the trunk in {speed}, "
+        f"{max(rows - found.missing, 0):,} were kept from before; {where}"
     )
 
 

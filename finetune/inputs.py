@@ -66,6 +66,7 @@ class Features:
         self.store, self.mirror, self.reader = store, mirror, reader
         self.part = (0, 1)
         self.passes = 0
+        self.missing = 0  # of all processes
         self.seconds = 0.0  # that they took
         self._open_trunk = open_trunk
         self._index: dict[Source, int] = {}
@@ -80,7 +81,8 @@ class Features:
         """
         keys = {source: (key_of(digests[source], False), key_of(digests[source], True)) for source in digests}
         missing = self._missing(keys, set(turned))
-        self.store.check_room(sum(map(len, missing.values())))
+        self.missing = sum(map(len, missing.values()))
+        self.store.check_room(self.missing)
         place, of = self.part
         if mine := dict(list(missing.items())[place::of]):
             self._compute(mine)
