@@ -80,11 +80,15 @@ class Converted:
         def read() -> dict[str, np.ndarray]:
             if in_file:
                 return weights.state_dict(graph)
-            state = self.read()
+            state: dict[str, dict[str, np.ndarray]] = {node.name: {} for node in self.graph.nodes}
+            for name, array in self.read().items():
+                layer, _, key = name.partition(".")
+                state[layer][key] = array
+            pairs = ((node, whole[id(node.layer)]) for node in graph.nodes)
             return {
                 f"{node.name}.{key}": array
-                for node in graph.nodes
-                for key, array in moved(state, whole[id(node.layer)], node).items()
+                for node, old in pairs
+                for key, array in moved(state[old.name], old, node).items()
             }
 
         return replace(

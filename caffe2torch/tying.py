@@ -159,12 +159,11 @@ def _held(operation: Operation, index: int, shape: Shape) -> Operation | None:
     return other if then is not None and then.same(wanted) else None
 
 
-def moved(state: Mapping[str, np.ndarray], old: Node, new: Node) -> dict[str, np.ndarray]:
-    """The tensors of a layer in one graph as another graph of the same net wants them, by their keys in the layer.
+def moved(found: Mapping[str, np.ndarray], old: Node, new: Node) -> Mapping[str, np.ndarray]:
+    """The tensors of a layer in one graph, by their keys in it, as another graph of the same net wants them.
 
     A weight that was kept in another layer's form need not be so any more.
     """
-    found = {key.removeprefix(f"{old.name}."): array for key, array in state.items() if key.startswith(f"{old.name}.")}
     if not old.layer.shared:
         return found
     params = old.operation.params()
