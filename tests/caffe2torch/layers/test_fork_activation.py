@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import caffe2torch
 from tests.caffe2torch.layers.conftest import OneLayer
 
 X = (np.random.default_rng(0).standard_normal((2, 4, 3, 5)) * 6).astype(np.float32)
@@ -98,3 +99,13 @@ def test_nothing_to_divide_by(one_layer: OneLayer) -> None:
 )
 def test_refused(refused: Callable[..., str], layer: str, words: str) -> None:
     assert words in refused(f'type: {layer} top: "y"', (2, 3))
+
+
+def test_torchs_own_where_it_has_one(one_layer: OneLayer) -> None:
+    for layer, words in (
+        ('"SeLU"', "F.selu(x)"),
+        ('"SeLU" selu_param { lambda: 1.0507 }', "F.elu(x, "),
+        ('"SeLU" selu_param { alpha: 2 }', "F.elu(x, 2.0)"),
+        ('"ReLU6"', "F.relu6(x)"),
+    ):
+        assert words in caffe2torch.to_source(one_layer.convert(f'type: {layer} top: "y"', {"x": X}))

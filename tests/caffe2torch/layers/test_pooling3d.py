@@ -43,6 +43,7 @@ def pool(x: np.ndarray, average: bool, kernel: Triple, stride: Triple, begin: Tr
         ("kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 2", (2, 3, 3), (2, 2, 2), 0),
         ("kernel_size: 2 kernel_depth: 2", (2, 2, 2), (1, 1, 1), 0),
         ("kernel_size: 1 kernel_depth: 1 stride: 4 temporal_stride: 3", (1, 1, 1), (3, 4, 4), 0),  # windows outside
+        ("kernel_size: 1 kernel_depth: 1 stride: 7 temporal_stride: 5", (1, 1, 1), (5, 7, 7), 0),  # just outside
         ("pool: AVE kernel_size: 2 kernel_depth: 2 stride: 2 temporal_stride: 2", (2, 2, 2), (2, 2, 2), 0),
         ("pool: AVE kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 2 pad: 1", (2, 3, 3), (2, 2, 2), 1),
         ("pool: AVE kernel_size: 3 kernel_depth: 5 pad: 2", (5, 3, 3), (1, 1, 1), 2),  # over half the kernel

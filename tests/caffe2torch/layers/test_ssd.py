@@ -41,6 +41,15 @@ def test_permute_puts_axes_that_are_not_named_behind(tmp_path: Path, order: Any,
     np.testing.assert_array_equal(outputs(tmp_path, text, {"x": x}, "Permute"), x.transpose(want))
 
 
+def test_permute_in_place_only_where_nothing_moves(tmp_path: Path, refused: Callable[..., str]) -> None:
+    moved = 'type: "Permute" top: "in0" permute_param { order: 1 }'
+    assert "in place" in refused(moved, (1, 2, 3, 4))
+    x = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    still = nets.layer("layer", "Permute", "x", "x", "permute_param { order: 0 order: 1 }")
+    module = nets.module(tmp_path, nets.given("x", *x.shape), still)
+    np.testing.assert_array_equal(nets.agree(module, tmp_path, {"x": x})[0], x)
+
+
 @pytest.mark.parametrize(
     ("order", "words"), [("order: 0 order: 4", "has not"), ("order: 1 order: 1", "names an axis twice")]
 )
@@ -66,6 +75,17 @@ def test_normalize_of_caffe_windows_has_four_axes(tmp_path: Path, kind: str) -> 
     norm = np.abs(x).sum(1) + 1e-6 if kind == "L1" else np.sqrt((x**2).sum(1) + 1e-6)
     want = (x / norm[:, None])[..., None, None]
     np.testing.assert_allclose(outputs(tmp_path, text, {"x": x}, "Normalize"), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["L1", "L2"])
+def test_normalize_gives_its_norm(tmp_path: Path, kind: str) -> None:
+    x = np.random.default_rng(3).standard_normal((2, 3, 4, 2)).astype(np.float32)
+    text = f'normalize_param {{ normalize_type: "{kind}" }}'
+    lines = [nets.given("x", *x.shape), nets.layer("layer", "Normalize", "x", "out norm", text)]
+    module = nets.module(tmp_path, *lines, outputs=["out", "norm"])
+    norm = np.abs(x).sum(1, keepdims=True) + 1e-6 if kind == "L1" else np.sqrt((x**2).sum(1, keepdims=True) + 1e-6)
+    for got, want in zip(nets.agree(module, tmp_path, {"x": x}), (x / norm, norm), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
 def test_normalize_without_a_message_is_of_caffe_windows_until_the_file_has_a_scale(tmp_path: Path) -> None:
