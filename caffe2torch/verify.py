@@ -202,14 +202,19 @@ def _compare(
 
 def compare(name: str, layer: str, kind: str, got: np.ndarray, want: np.ndarray) -> Row:
     """Two arrays as a Row; a difference in shape, or one not finite where the other is, is infinitely far."""
-    a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    largest = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
+    a, b = np.asarray(got), np.asarray(want)
+    magnitudes = np.abs(b)
+    largest = float(magnitudes.max(initial=0))
+    if not np.isfinite(largest):
+        largest = float(magnitudes[np.isfinite(magnitudes)].max(initial=0))
     if a.shape != b.shape:
         return Row(name, layer, kind, b.shape, largest, float("inf"), (), 0.0, 0.0, a.shape)
     with np.errstate(invalid="ignore"):
-        error = np.abs(a - b)
-    error[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
-    error[~np.isfinite(error)] = np.inf
+        error = np.subtract(a, b, dtype=np.float64)
+        np.abs(error, out=error)
+    if not np.isfinite(error.max(initial=0)):
+        error[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
+        error[~np.isfinite(error)] = np.inf
     place: tuple[int, ...] = ()
     if error.size:
         place = tuple(int(index) for index in np.unravel_index(int(error.argmax()), error.shape))
