@@ -139,3 +139,29 @@ def test_digits_of_scikit_learn_reach_97_percent(finetune: Finetune, tmp_path: P
     arguments = ("--recipe", "digits", tmp_path / "train", "--test", tmp_path / "test", "-o", tmp_path / "run")
     finetune("train", *arguments, "--batch-size", 32, "--epochs", 100, *ONE_PROCESS)
     assert json.loads((tmp_path / "run" / "test.json").read_text())["accuracy"] >= 0.97
+
+
+def test_a_resumed_run_ends_with_the_same_bits(
+    finetune: Finetune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random crops and mirroring are drawn anew as they were; what was done is not done again."""
+    from finetune import loop
+
+    data = paint(tmp_path / "data", 3)
+    small = ("--width", 1, "--size", 32, "--scale", 32, "--epochs", 3, "--batch-size", 3, "--checkpoint-every", 0)
+    arguments = ("train", "--recipe", "resnet50", data, *small, "--validation", 0, *ONE_PROCESS)
+    finetune(*arguments, "-o", tmp_path / "whole")
+    epoch = loop._epoch
+
+    def interrupted(number: int, *rest: object) -> object:
+        if number == 3:
+            raise KeyboardInterrupt
+        return epoch(number, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_epoch", interrupted)
+        stopped = CliRunner().invoke(main, [str(word) for word in (*arguments, "-o", tmp_path / "run")])
+        assert stopped.exit_code == 130
+    assert "resumed after epoch 2" in finetune(*arguments, "-o", tmp_path / "run", "--resume").output
+    weights = [(tmp_path / run / "last.safetensors").read_bytes() for run in ("whole", "run")]
+    assert weights[0] == weights[1]
