@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from caffe2torch.terminal import note
 from finetune.checkpoint import BEST, read_config
 from finetune.data.batches import Batch, Reader, batches, default_workers, plan_batches
-from finetune.data.folders import LabelledPictures
 from finetune.data.labelled import read_labelled
 from finetune.data.sets import read_once
-from finetune.data.source import read_source
 from finetune.data.views import centres
 from finetune.devices import describe, open_device
 from finetune.intervals import of_counts
 from finetune.models.classifier import open_run
-from finetune.plots import Sample
 from finetune.table import progress
 
 if TYPE_CHECKING:
@@ -90,22 +86,6 @@ def score(
     counts, loss = fabric.all_reduce(counts, reduce_op="sum"), fabric.all_reduce(loss, reduce_op="sum")  # type: ignore[assignment]
     total, right = counts.tolist()
     return Scores(loss.item() / sum(total), total, right)
-
-
-@torch.no_grad()
-def predict_samples(
-    fabric: Fabric, classifier: nn.Module, pictures: LabelledPictures, size: tuple[int, int], seed: int
-) -> list[Sample]:
-    """Ten pictures picked by the seed, with what the classifier, set up by ``fabric``, says to them."""
-    classifier.eval()
-    chosen = pictures.subset(np.random.RandomState(seed).permutation(len(pictures))[:SAMPLES].tolist())
-    shown = np.stack([read_source(source, size) for source in chosen.paths])
-    scores = classifier(fabric.to_device(torch.from_numpy(shown))).softmax(1).cpu().numpy()
-    names = chosen.classes
-    return [
-        Sample(picture, names[label], names[int(row.argmax())], float(row.max()))
-        for picture, label, row in zip(shown, chosen.labels, scores, strict=True)
-    ]
 
 
 def evaluate_run(
