@@ -54,7 +54,7 @@ def save_state(folder: Path, optimizer: Any, lines: Sequence[Epoch], best: Epoch
 
 def forget(folder: Path) -> None:
     """Delete the states of a run that is finished."""
-    for state in folder.glob(f"{PREFIX}*"):
+    for state in (*folder.glob(f"{PREFIX}*"), *folder.glob(f".{PREFIX}*.tmp")):
         shutil.rmtree(state, ignore_errors=True)
 
 
