@@ -71,7 +71,7 @@ class Preprocessing:
                 None if size is None else (int(size[0]), int(size[1])),
                 bool(given.get("assumed", False)),
             )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise CaffeError(f"preprocessing is not what was expected: {error}") from error
 
     def of_input(self, entry: Input) -> Preprocessing:

@@ -160,10 +160,12 @@ def read_config(run: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{run}: not a training run: {path.name}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{run}: not a training run: {path.name} does not say format {FORMAT!r}")
+    if not isinstance(config.get("recipe", ""), str):
+        raise ModelError(f"{path}: damaged: recipe is no text")
     return config
 
 

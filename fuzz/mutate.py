@@ -24,6 +24,7 @@ from fuzz.mutations import KINDS, mutated  # noqa: E402
 HEAD = 1 << 16  # bytes of a real file: its net and the first weights
 LARGE = 1 << 20  # places and numbers that are drawn; places count around
 SLOW, MEMORY = 2.0, 1 << 20  # seconds of a run; kilobytes
+ROOM = 3 << 30  # bytes of addresses, libraries and all
 
 
 def files() -> list[tuple[str, bytes]]:
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))  # beyond it a MemoryError, which is a finding
     draw, every = random.Random(given.seed), files()
     became: Counter[str] = Counter()
     kinds = list(KINDS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch.calls import Step
+from caffe2torch.checks import check_made
 from caffe2torch.layers.labels import FLOAT
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, layer
@@ -53,6 +54,7 @@ class Resample(Operation):
         if min(size) < 1:
             raise LayerError(f"height {size[0]} and width {size[1]} must be at least 1")
         operation = cls(size, p.type, p.antialias and p.type != "NEAREST", old)
+        check_made(operation.made(bottoms))  # before places are made
         if p.type == "NEAREST" and operation._places().max() >= old[0] * old[1]:
             raise LayerError(
                 f"from {old} to {size} the nearest pixels lie outside of the bottom: the fork shifts each axis by half "

@@ -46,7 +46,7 @@ def read_idx(path: Path) -> np.ndarray:
         return _read(path, status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (EOFError, zlib.error, struct.error) as error:
+    except (EOFError, ValueError, zlib.error, struct.error) as error:  # ValueError: sizes beyond an address, and a 0
         raise DataError(f"{path}: damaged or truncated: {error}") from error
 
 

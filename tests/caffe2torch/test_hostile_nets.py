@@ -70,6 +70,7 @@ ASKED = {
         "Correlation", f"correlation_param {{ kernel_size: 1 max_displacement: {20000} pad: 20000 }}", "data data"
     ),
     "resampling": one("Resample", "resample_param { height: 90000 width: 1 type: LINEAR }", "data", (1, 1, 1000, 1)),
+    "nearest pixels": one("Resample", "resample_param { height: 4294967295 width: 1 type: NEAREST }"),
     "dummy data": [layer("y", "DummyData", "", "y", f"dummy_data_param {{ shape {{ dim: {1 << 29} }} }}")],
     "parameter": [layer("y", "Parameter", "", "y", f"parameter_param {{ shape {{ dim: {1 << 29} }} }}")],
     "embedding": one("Embed", f"embed_param {{ num_output: {BILLION} input_dim: {BILLION} }}", "data", (8,)),

@@ -1,0 +1,204 @@
+"""Runs, models, boxes and pictures from a stranger: any value anywhere, any damage, is an error in words or no harm."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from caffe2torch.errors import CaffeError, DataError, ModelError
+from caffe2torch.pictures import load_picture
+from finetune.checkpoint import read_config
+from finetune.data.boxes import read_boxes
+from finetune.data.idx import read_idx
+from finetune.data.lists import read_list
+from finetune.export import export_run, read_run
+from finetune.onnx_file import read_metadata
+from finetune.runtime import open_model
+from fuzz.mutations import KINDS, Step, mutated
+from tests.caffe2torch.test_hostile_folders import places, put
+from tests.finetune.conftest import METADATA, colour_classifier
+from tests.finetune.test_export import BGR, write_run
+
+VALUES: list[Any] = ["../../x", -7, 1 << 70, 0.5, True, [], {}, ["\ud800"], {"a": [[1]]}, None]
+
+
+@pytest.fixture
+def run(tmp_path: Path, golden: Path) -> Path:
+    """A finished run."""
+    return write_run(tmp_path / "run", golden / "illust2vec_mini", "conv6_3", (64, 64), BGR)
+
+
+def test_any_value_anywhere_in_the_config_of_a_run(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    became = set()
+    for path in list(places(config))[1:]:
+        for value in VALUES:
+            (run / "config.json").write_text(json.dumps(put(config, path, value)))
+            try:
+                read_run(run)
+                became.add("a run")
+            except CaffeError as error:
+                became.add(type(error).__name__)
+    assert became == {"a run", "ModelError"}
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_any_recipe(value: Any, run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(put(config, ("recipe",), value)))
+    before = sorted(run.parent.rglob("*"))
+    try:
+        export_run(run)
+    except CaffeError:
+        assert sorted(run.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[" * 200_000, b'{"a":' * 200_000, b"\xff", b"1" * 10_000])
+def test_what_is_no_config(content: bytes, run: Path) -> None:
+    (run / "config.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        read_config(run)
+
+
+def test_any_value_anywhere_in_the_metadata_of_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    for place in list(places(METADATA))[1:]:
+        for value in VALUES:
+            onnx.save(colour_classifier(put(METADATA, place, value)), path)
+            try:
+                open_model(path, "cpu", threads=1)
+            except CaffeError as error:
+                assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("content", ["", "null", "[" * 100_000, '{"format": 1}', "1" * 10_000, "NaN"])
+def test_metadata_that_is_none(content: str, tmp_path: Path) -> None:
+    model = colour_classifier()
+    onnx.helper.set_model_props(model, {"finetune": content})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="metadata"):
+        open_model(tmp_path / "model.onnx", "cpu", threads=1)
+
+
+def png(width: int, height: int, data: bytes) -> bytes:
+    """A grey PNG whose header says what it likes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "data"),
+    [
+        (100_000, 100_000, b""),
+        (1 << 31, 1 << 31, b""),
+        (1 << 32 - 1, 1, b""),
+        (0, 0, b""),
+        (9000, 9000, b"\0" * 1000),
+        (8, 8, b""),
+    ],
+)
+def test_pictures_whose_header_lies(width: int, height: int, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(png(width % (1 << 32), height % (1 << 32), data))
+    with pytest.raises(DataError, match=r"bomb\.png"):
+        load_picture(tmp_path / "bomb.png")
+
+
+def test_a_picture_cut_at_any_byte(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    whole = png(8, 8, bytes(72))
+    path.write_bytes(whole)
+    assert load_picture(path).shape == (8, 8, 3)
+    refused = 0
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        try:
+            assert load_picture(path).tolist() == [[[0, 0, 0]] * 8] * 8, "nothing but check sums is missing"
+        except DataError:
+            refused += 1
+    assert refused > len(whole) - 30
+
+
+def picture(kind: str) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, kind)
+    return file.getvalue()
+
+
+MARK = [1.0, 2.0, 7.0, 8.0]
+COCO = {
+    "images": [{"id": 7, "file_name": "a.png"}],
+    "annotations": [{"image_id": 7, "bbox": MARK, "category_id": 1, "iscrowd": 0}],
+    "categories": [{"id": 1, "name": "face"}],
+}
+VOC = b"<annotation><filename>a.png</filename><object><name>face</name><bndbox><xmin>1</xmin><ymin>5</ymin>"
+VOC += b"<xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"
+FILES: dict[str, tuple[str, bytes, Callable[[Path], Any]]] = {
+    "boxes": ("boxes.json", json.dumps({"a.png": [{"box": MARK, "label": "x"}]}).encode(), read_boxes),
+    "COCO": ("coco.json", json.dumps(COCO).encode(), read_boxes),
+    "VOC": ("a.xml", VOC, read_boxes),
+    "lines": ("boxes.txt", b"a.png 1 2 7 8\n", read_boxes),
+    "CSV": ("list.csv", b"path,label\na.png,x\n", read_list),
+    "list": ("list.txt", b"a.png 0\n", read_list),
+    "idx": ("x-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 2, 4, 4) + bytes(32), read_idx),
+    "ONNX": ("m.onnx", colour_classifier().SerializeToString(), read_metadata),
+    **{
+        kind: (f"p.{kind.lower()}", picture(kind), load_picture)
+        for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
+    },
+}
+STEPS = st.lists(st.tuples(st.sampled_from(list(KINDS)), st.integers(0, 1 << 12), st.integers(0, 1 << 12)), max_size=3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged TIFFs
+@pytest.mark.parametrize("what", FILES)
+def test_damaged_files(what: str, tmp_path: Path) -> None:
+    name, content, read = FILES[what]
+    (tmp_path / "a.png").write_bytes(png(10, 12, bytes(11 * 12)))
+
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @given(STEPS)
+    def damaged(steps: list[Step]) -> None:
+        (tmp_path / name).write_bytes(mutated(content, steps))
+        try:
+            read(tmp_path / name)
+        except CaffeError as error:
+            assert name in str(error)
+
+    damaged()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 200_000,
+        b'{"a.png": ' * 100_000,
+        b'{"a.png": [' + b"[1, 2, 3, 4], " * 200_000,
+        b'<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotation>&b;</annotation>',
+        b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation>&a;</annotation>',
+        b"<a>" * 200_000,
+    ],
+    ids=range(6),
+)
+def test_annotations_that_swell(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / ("a.xml" if content.startswith(b"<") else "boxes.json")
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_boxes(path)
+    assert "root:" not in str(caught.value)
