@@ -44,6 +44,7 @@ def halfway(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         ("height: 1 width: 1", (1, 1)),
         ("height: 7 width: 9", (7, 9)),
         ("height: 3 width: 21", (3, 21)),
+        ("zoom_factor: 1", (7, 9)),
         ("zoom_factor: 3", (19, 25)),
         ("shrink_factor: 2", (4, 5)),
         ("shrink_factor: 4", (2, 3)),
