@@ -12,6 +12,15 @@ import shutil
 from itertools import count
 from pathlib import Path
 
+try:
+    import fcntl
+
+    _LOCKS = True
+except ModuleNotFoundError:  # Windows
+    _LOCKS = False
+
+NONE = -1
+
 
 def claimed(path: Path, folder: bool) -> tuple[Path, int]:
     """An empty file or folder next to ``path`` that no other process writes to, and the handle that keeps it so."""
@@ -21,13 +30,13 @@ def claimed(path: Path, folder: bool) -> tuple[Path, int]:
         try:
             if folder:
                 temporary.mkdir(mode=0o700)
-                handle = os.open(temporary, os.O_RDONLY)
+                handle = opened(temporary)
             else:
                 handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             new = False
             try:
-                handle = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR | os.O_NOFOLLOW)
+                handle = opened(temporary) if folder else os.open(temporary, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
             except OSError:  # something else has the name, or it is just being renamed
                 continue
         if locked(handle, new) and _is_at(handle, temporary):
@@ -36,18 +45,27 @@ def claimed(path: Path, folder: bool) -> tuple[Path, int]:
             elif not new:
                 os.ftruncate(handle, 0)
             return temporary, handle
-        os.close(handle)
+        release(handle)
     raise AssertionError("unreachable")
+
+
+def opened(folder: Path) -> int:
+    """A handle of a folder; NONE where the system has no such thing (Windows)."""
+    return os.open(folder, os.O_RDONLY) if _LOCKS else NONE
+
+
+def release(handle: int) -> None:
+    """Close a handle, and so give up its lock."""
+    if handle != NONE:
+        os.close(handle)
 
 
 def locked(handle: int, new: bool) -> bool:
     """Whether the file is ours alone until ``handle`` is closed. Where there are no locks, one that is new is."""
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ModuleNotFoundError:
+    if not _LOCKS:
         return new
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return new and error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
@@ -55,6 +73,8 @@ def locked(handle: int, new: bool) -> bool:
 
 def _is_at(handle: int, path: Path) -> bool:
     """Whether a handle is that of the file at ``path``, which may have been renamed since it was opened."""
+    if handle == NONE:
+        return True
     try:
         return os.path.samestat(os.fstat(handle), os.lstat(path))
     except OSError:

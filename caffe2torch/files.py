@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from caffe2torch.claims import claimed, locked
+from caffe2torch.claims import claimed, locked, opened, release
 from caffe2torch.errors import OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in a quota, under a limit of the file's size
@@ -43,7 +43,7 @@ def beside(path: Path) -> Iterator[Path]:
             raise _named(error, path) from error
         raise
     finally:
-        os.close(handle)
+        release(handle)
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def folder_beside(target: Path) -> Iterator[Path]:
                 parent.rmdir()
         raise
     finally:
-        os.close(handle)
+        release(handle)
 
 
 def flush(path: Path) -> None:
@@ -120,7 +120,7 @@ def put_folder(beside: Path, target: Path) -> None:
     if not target.exists():
         os.rename(beside, target)
     else:
-        old = os.open(target, os.O_RDONLY)
+        old = opened(target)
         try:
             ours = locked(old, new=True)  # so that nobody else takes the old one over while it is removed
             if not _exchange(beside, target):
@@ -130,7 +130,7 @@ def put_folder(beside: Path, target: Path) -> None:
             elif ours:
                 shutil.rmtree(beside, ignore_errors=True)
         finally:
-            os.close(old)
+            release(old)
     _flush_folder(target.parent)
 
 

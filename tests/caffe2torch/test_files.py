@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from caffe2torch import files
+from caffe2torch import claims, files
 from caffe2torch.errors import OutputError
 from caffe2torch.files import beside, folder_beside, put_folder, recover, refuse, write_whole
 from caffe2torch.terminal import in_words
@@ -137,3 +137,16 @@ def test_the_old_folder_comes_back_after_a_kill_between_two_renamings(tmp_path: 
     old.rename(tmp_path / ".old.old")
     recover(old)
     assert content(tmp_path) == {"old/a": "old", "new/a": "new"}
+
+
+def test_a_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows: what another run may still be writing is left alone."""
+    monkeypatch.setattr(claims, "_LOCKS", False)
+    (tmp_path / ".out.1.part").mkdir()
+    with folder_beside(tmp_path / "out") as place:
+        assert place.name == ".out.2.part"
+        (place / "a").write_text("new")
+    with folder_beside(tmp_path / "out") as place:
+        (place / "b").write_text("newer")
+    write_whole(tmp_path / "x", "text")
+    assert content(tmp_path) == {"out/b": "newer", "x": "text"}
