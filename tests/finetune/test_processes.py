@@ -25,9 +25,9 @@ def test_two_processes_do_what_one_does(tiny_trunk: Converted, painted: Path, tm
     said = subprocess.run(
         [
             *(sys.executable, Path(sys.executable).with_name("finetune"), "train", painted, "-o", tmp_path / "two"),
-            *("--trunk", tmp_path / "trunk", "--head", "gap", "--dropout", "0", "--at", "pool", "--lr", "0.001"),
+            *("--trunk", tmp_path / "trunk", "--head", "gap", "--dropout", "0", "--at", "fc", "--lr", "0.001"),
             *("--epochs", "3", "--batch-size", "8", "--accumulate", "2", "--device", "cpu", "--workers", "0"),
-            *("--unfreeze", "data", "--features", "full", "--test", painted, "--devices", "2"),
+            *("--unfreeze", "conv", "--features", "full", "--test", painted, "--devices", "2"),
         ],
         capture_output=True,
         text=True,
@@ -38,9 +38,12 @@ def test_two_processes_do_what_one_does(tiny_trunk: Converted, painted: Path, tm
     assert "2 processes" in said.stderr
     assert said.stdout.count("train loss") == 1  # one of them speaks
     options = Options(
-        head="gap", dropout=0.0, at="pool", learning_rate=0.001, epochs=3, batch_size=8, accumulate=2, device="cpu",
-        workers=0, unfreeze="data", features="full",
+        head="gap", dropout=0.0, at="fc", learning_rate=0.001, epochs=3, batch_size=8, accumulate=2, device="cpu",
+        workers=0, unfreeze="conv", features="full",
     )  # fmt: skip
+    shared = re.search(r"54 pictures and mirror images, (\d+) by this process, went through the trunk", said.stderr)
+    assert shared
+    assert 20 < int(shared[1]) < 34
     one = train(trunk, painted, tmp_path / "one", options, painted)
     assert json.loads((tmp_path / "two" / "test.json").read_text())["pictures"] == 30
     lines = (tmp_path / "two" / "metrics.csv").read_text().splitlines()
