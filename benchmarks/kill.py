@@ -2,9 +2,9 @@
 
 usage: python benchmarks/kill.py [--kills 100] [--model illust2vec.caffemodel] [--seed 0]
 
-Two conversions of one file, with and without its last layers, replace each other. Each is killed (kill -9) after a
-random part of the time that one takes; then what is in the folder is held against both, byte by byte, and it is looked
-for what was left beside it. At the end a run that is not killed must leave nothing but the folder.
+Two conversions of one file, with and without its last layers, replace each other. Each is killed (kill -9) at a random
+moment, four of five while it writes; then what is in the folder is held against both, and it is looked for what was
+left beside it. At the end a run that is not killed must leave nothing but the folder.
 """
 
 from __future__ import annotations
@@ -34,29 +34,41 @@ def content(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
+def started(child: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until it writes, or has ended."""
+    while len(list(folder.iterdir())) < 2 and child.poll() is None:
+        time.sleep(0.0005)
+
+
 def run(model: Path, kills: int, seed: int, folder: Path) -> Counter[str]:
     """How often the old and the new folder was there; AssertionError for anything else."""
     out, generator = folder / "out", random.Random(seed)
-    known, took = [], []
-    for whole in (False, True):
+    known, starts, writes = [], [], []
+    for whole in (False, True, False, True):
         begin = time.perf_counter()
-        subprocess.run(command(model, out, whole), check=True, stdout=subprocess.DEVNULL)
-        took.append(time.perf_counter() - begin)
+        with subprocess.Popen(command(model, out, whole), stdout=subprocess.DEVNULL) as child:
+            started(child, folder)
+            starts.append(time.perf_counter() - begin)
+        writes.append(time.perf_counter() - begin - starts[-1])
         known.append(content(out))
     assert known[0] != known[1], "the two conversions must differ"
     last, found = 1, Counter[str]()
     for number in range(kills):
         other = 1 - last
         child = subprocess.Popen(command(model, out, bool(other)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(generator.uniform(0.2, 1.1) * took[other])
+        if number % 5:  # most while it writes, the others at any time
+            started(child, folder)
+            time.sleep(generator.uniform(0, 1.2) * writes[2 + other])
+        else:
+            time.sleep(generator.uniform(0, 1.1) * (starts[2 + other] + writes[2 + other]))
         child.send_signal(signal.SIGKILL)
         ended = child.wait() == 0
         now = content(out)
         assert now in known, f"kill {number}: the folder is neither the old nor the new one"
         replaced = now == known[other]
         assert replaced or not ended, f"kill {number}: it had ended, but the old folder is there"
-        found["ended before" if ended else "new" if replaced else "old"] += 1
-        found["left something beside"] += len(list(folder.iterdir())) > 1
+        found["had ended" if ended else "new" if replaced else "old"] += 1
+        found["of them with something left beside"] += len(list(folder.iterdir())) > 1
         last = other if replaced else last
     subprocess.run(command(model, out, False), check=True, stdout=subprocess.DEVNULL)
     assert content(out) == known[0], "a run after the kills does not give what it gave before"
