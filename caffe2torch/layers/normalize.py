@@ -11,22 +11,26 @@ import numpy as np
 from caffe2torch.calls import Call, Step
 from caffe2torch.layers.labels import check_legacy
 from caffe2torch.net import Fields, Layer, Shape
+from caffe2torch.readings import Reading
 from caffe2torch.registry import LayerError, Operation, Param, layer
 
 if TYPE_CHECKING:
     from caffe2torch.onnx_model import LayerNodes
 
 EPS = 1e-6  # caffe-windows'
+FIELDS = "across_spatial 1 bool =true; scale_filler 2 FillerParameter; channel_shared 3 bool =true; eps 4 float =1e-10"
 
 
 @layer(
     "Normalize",
     tops=(1, 2),
-    norm_param="across_spatial scale_filler channel_shared eps",
+    norm_param="across_spatial scale_filler channel_shared eps add_eps_before_sqrt",
     normalize_param="normalize_type fix_gradient bp_norm",
     proto={
-        "norm_param": "across_spatial 1 bool =true; scale_filler 2 FillerParameter; channel_shared 3 bool =true; "
-        "eps 4 float =1e-10",
+        "norm_param": (
+            Reading("ssd mobilenet-ssd intel nvcaffe mobilenet-yolo ssd-windows inisis", None, FIELDS),
+            Reading("synopsys", None, f"{FIELDS}; add_eps_before_sqrt 5 bool =true"),
+        ),
         "normalize_param": "normalize_type 1 string =L2; fix_gradient 2 bool =false; bp_norm 3 bool =false",
     },
 )
@@ -52,6 +56,8 @@ class Normalize(Operation):
         if "norm_param" not in layer.params and not layer.blobs:
             raise LayerError("without norm_param and blobs it is caffe-windows'; for SSD's defaults say norm_param {}")
         p = layer.param("norm_param")
+        if not getattr(p, "add_eps_before_sqrt", True):
+            raise LayerError("add_eps_before_sqrt=false is not supported")
         channels = 0 if p.channel_shared else bottoms[0][1]
         filler = p.scale_filler if "scale_filler" in p else 1.0
         return cls(channels, len(bottoms[0]), p.across_spatial, p.eps, filler)

@@ -122,7 +122,7 @@ class PriorBox(Operation):
     "PriorBoxClustered",
     bottoms=(2, 2),
     prior_box_param="width height clip variance img_size img_h img_w step step_h step_w offset",
-    proto={"prior_box_param": f"{PLACES}; width 14 float*; height 15 float*"},
+    proto={"prior_box_param": Reading("intel", None, f"{PLACES}; width 14 float*; height 15 float*")},
 )
 @dataclass(frozen=True)
 class PriorBoxClustered(PriorBox):

@@ -77,6 +77,14 @@ def test_normalize_of_caffe_windows_has_four_axes(tmp_path: Path, kind: str) -> 
     np.testing.assert_allclose(outputs(tmp_path, text, {"x": x}, "Normalize"), want, rtol=1e-5)
 
 
+def test_normalize_of_synopsys_adds_its_eps_where_ssd_does(one_layer: Any, refused: Callable[..., str]) -> None:
+    x = np.random.default_rng(4).standard_normal((1, 3, 2, 2)).astype(np.float32)
+    layer = 'type: "Normalize" top: "y" norm_param { eps: 0.5 %s }'
+    same = [one_layer.run(layer % more, {"x": x})["y"] for more in ("", "add_eps_before_sqrt: true")]
+    np.testing.assert_array_equal(*same)
+    assert "add_eps_before_sqrt=false is not" in refused(layer % "add_eps_before_sqrt: false", x.shape)
+
+
 @pytest.mark.parametrize("kind", ["L1", "L2"])
 def test_normalize_gives_its_norm(tmp_path: Path, kind: str) -> None:
     x = np.random.default_rng(3).standard_normal((2, 3, 4, 2)).astype(np.float32)
