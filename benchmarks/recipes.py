@@ -53,17 +53,8 @@ def digits(folder: Path, data: Path) -> list[str] | None:
         place = folder / ("test" if number % EVERY == 0 else "train") / str(label)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.rint(picture * (255 / 16)).astype(np.uint8)).save(place / f"{number:04}.png")
-    return [
-        str(folder / "train"),
-        "--test",
-        str(folder / "test"),
-        "--batch-size",
-        "32",
-        "--epochs",
-        "100",
-        "--workers",
-        "0",
-    ]
+    less = ["--batch-size", "32", "--epochs", "100", "--validation", "0", "--workers", "0"]
+    return [str(folder / "train"), "--test", str(folder / "test"), *less]
 
 
 def frgnet64(folder: Path, data: Path) -> list[str] | None:
@@ -88,8 +79,8 @@ def resnet50(folder: Path, data: Path) -> list[str] | None:
             lists["train" if place else "test"].append(f"{picture.resolve()} {emoji.name}\n")
     for name, lines in lists.items():
         (folder / f"{name}.txt").write_text("".join(lines))
-    small = ["--width", "16", "--size", "64", "--scale", "72", "--batch-size", "16", "--epochs", "40"]
-    steps = ["--lr-step", "20,32", "--validation", "0", "--workers", "0"]
+    small = ["--width", "16", "--size", "64", "--scale", "72", "--batch-size", "16", "--epochs", "10"]
+    steps = ["--lr-step", "6,8", "--validation", "0", "--workers", "0"]
     return [str(folder / "train.txt"), "--test", str(folder / "test.txt"), *small, *steps]
 
 
@@ -121,7 +112,7 @@ RECIPES = (
     Recipe(
         "resnet50",
         "emoji_faces, 100 classes of 6 to 7, by a list file",
-        "width 16, 64 × 64 of 72, batch 16, 40 epochs",
+        "width 16, 64 × 64 of 72, batch 16, 10 epochs",
         "none told",
         resnet50,
         tested,
