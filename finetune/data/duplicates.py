@@ -25,7 +25,10 @@ COLOUR = 0.007  # of distance, for a level of the mean colour
 SAME_LABEL = 0.5
 # Where all pictures of a class look much alike, as digits do, it is lower: this share of a distance that three
 # quarters of random pairs of one class exceed; but what was only saved again is always found.
-OF_CLASS, LEAST = 0.35, 0.12
+OF_CLASS, LEAST = 0.35, 0.1
+# Where many pictures lie densely, as handwritten digits do, each has a neighbour that is no duplicate: half the
+# distance to the nearest that a quarter of the pictures exceed.
+OF_NEAREST, MANY, LOOKED_AT, NEIGHBOURS = 0.5, 1000, 200, 64
 # Drawings of one hand (emoji) come as near as 0.25 and show different things: a different label is evidence of that.
 OTHER_LABEL = 0.2
 PAIRS_DRAWN, PAIRS_WANTED = 20_000, 30  # at random; below that many, nothing is said of a class
@@ -63,7 +66,7 @@ def near_duplicates(descriptions: np.ndarray, labels: Sequence[int]) -> np.ndarr
     chosen = np.sort(first)
     invariant = _invariant(descriptions[chosen])
     named = np.asarray(labels)
-    same_label = limit_of(descriptions, named)
+    same_label = limit_of(descriptions[chosen], named[chosen])
     other_label = min(OTHER_LABEL, same_label)
     for cell in _cells(invariant):
         members, features = chosen[cell], invariant[cell]
@@ -84,7 +87,8 @@ def near_duplicates(descriptions: np.ndarray, labels: Sequence[int]) -> np.ndarr
 def limit_of(descriptions: np.ndarray, labels: np.ndarray) -> float:
     """The distance below which two pictures of one label are near-duplicates: 0.5, or less where classes are narrow.
 
-    It is 0.35 times the lower quartile of the distances of random pairs of one label, within 0.12..0.5.
+    It is 0.35 times the lower quartile of the distances of random pairs of one label, and among more than 1,000
+    pictures at most half the upper quartile of the distances to the nearest of the same label; within 0.1..0.5.
     """
     random = np.random.default_rng(0)
     order = np.argsort(labels, kind="stable")
@@ -99,7 +103,26 @@ def limit_of(descriptions: np.ndarray, labels: np.ndarray) -> float:
     one, other = order[one[counts[own] > 1]], order[other[counts[own] > 1]]
     found = [distance(descriptions[one[i : i + PAIRS]], descriptions[other[i : i + PAIRS]])
              for i in range(0, len(one), PAIRS)]  # fmt: skip
-    return float(np.clip(OF_CLASS * np.quantile(np.concatenate(found), 0.25), LEAST, SAME_LABEL))
+    limit = OF_CLASS * np.quantile(np.concatenate(found), 0.25)
+    if len(labels) > MANY:
+        limit = min(limit, OF_NEAREST * np.quantile(_nearest(descriptions, labels), 0.75))
+    return float(np.clip(limit, LEAST, SAME_LABEL))
+
+
+def _nearest(descriptions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The distances of some pictures, at random, to the nearest of the same label (of 64 that seem so)."""
+    invariant = _invariant(descriptions)
+    squares = (invariant**2).sum(axis=1)
+    found = []
+    for index in np.random.default_rng(1).permutation(len(labels))[:LOOKED_AT].tolist():
+        seeming = np.where(labels == labels[index], squares - 2 * invariant @ invariant[index], np.inf)
+        seeming[index] = np.inf
+        nearest = np.argpartition(seeming, NEIGHBOURS)[:NEIGHBOURS]
+        nearest = nearest[np.isfinite(seeming[nearest])]
+        if len(nearest):
+            one = np.repeat(descriptions[index : index + 1], len(nearest), axis=0)
+            found.append(distance(one, descriptions[nearest]).min())
+    return np.array(found or [SAME_LABEL / OF_NEAREST])
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:

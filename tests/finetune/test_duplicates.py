@@ -134,3 +134,15 @@ def test_the_split_keeps_them_together_and_says_so(
     assert "1 of 2 test pictures are much like one to train or validate on, which flatters the test" in said
     assert sets.to_json()["in_test"] == [["c3/old.png", "c3/7.png"]]
     assert ["c0/0-mirrored.png", "c0/0.png"] in sets.to_json()["near_duplicates"]
+
+
+def test_what_lies_densely_is_not_chained_together() -> None:
+    """1,500 pictures whose nearest are about 0.3 apart, as digits are, and copies of 100 of them."""
+    random = np.random.default_rng(2)
+    many = np.zeros((1600, LENGTH), np.float32)
+    many[:1500, :4] = random.uniform(0, 1.6, (1500, 4))
+    many[1500:] = many[:100]
+    many[1500:, 5] += 0.02
+    groups = near_duplicates(many.astype(np.float16), [0] * 1600)
+    assert np.mean(groups[1500:] == groups[:100]) > 0.95
+    assert max(map(len, groups_of(groups.tolist()))) < 30
