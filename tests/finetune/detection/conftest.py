@@ -38,7 +38,7 @@ def square_detector(metadata: dict[str, Any] | None = None, factor: float = 1.0)
     """
     constants: dict[str, np.ndarray] = {
         "red": np.array([1, -0.5, -0.5], np.float32)[:, None] / 255,
-        "pads": np.array([0, 0, 0, 0, 0, 0, 64, 64]),
+        "pads": np.array([0, 0, 0, 0, 0, 64, 64, 0]),
         "zero": np.zeros((), np.float32),
         "one": np.ones((), np.float32),
         "three": np.full((), 3, np.float32),
@@ -61,14 +61,14 @@ def square_detector(metadata: dict[str, Any] | None = None, factor: float = 1.0)
 
     add("Cast", ["picture"], "pixels", to=TensorProto.FLOAT)
     add("Clip", [add("MatMul", ["pixels", "red"], "signed"), "zero", "one"], "redness")
-    add("Pad", [add("Transpose", ["redness"], "map", perm=[0, 3, 1, 2]), "pads"], "padded")
+    add("Transpose", [add("Pad", ["redness", "pads"], "large")], "padded", perm=[0, 3, 1, 2])
+    add("AveragePool", ["padded"], "cells", kernel_shape=[STRIDE] * 2, strides=[STRIDE] * 2)
     all_scores, all_boxes = [], []
     for side in SIDES:
         of = f"_{side}"
-        whole = {"kernel_shape": [side, side], "strides": [STRIDE, STRIDE]}
-        add("AveragePool", ["padded"], "inner" + of, **whole)
-        around = {"kernel_shape": [2 * side] * 2, "strides": [STRIDE] * 2, "pads": [side // 2] * 4}
-        add("AveragePool", ["padded"], "wide" + of, count_include_pad=1, **around)
+        add("AveragePool", ["cells"], "inner" + of, kernel_shape=[side // STRIDE] * 2)
+        around = {"kernel_shape": [2 * side // STRIDE] * 2, "pads": [side // 2 // STRIDE] * 4}
+        add("AveragePool", ["cells"], "wide" + of, count_include_pad=1, **around)
         add("Sub", [add("Mul", ["wide" + of, "four"], "w4" + of), "inner" + of], "ring3" + of)
         add("Div", ["ring3" + of, "three"], "ring" + of)
         add("Mul", [add("Sub", ["one", "ring" + of], "free" + of), "free" + of], "apart" + of)
@@ -78,7 +78,7 @@ def square_detector(metadata: dict[str, Any] | None = None, factor: float = 1.0)
         # corners: NonZero of ones gives (n, c, row, column) of every cell
         add("Shape", ["score" + of], "shape" + of)
         add("ConstantOfShape", ["shape" + of], "ones" + of, value=helper.make_tensor("v", TensorProto.FLOAT, [1], [1]))
-        add("Transpose", [add("NonZero", ["ones" + of], "cells" + of)], "places" + of, perm=[1, 0])
+        add("Transpose", [add("NonZero", ["ones" + of], "indices" + of)], "places" + of, perm=[1, 0])
         columns = [[0, 0, 0, 0], [0, 0, 0, 0], [0, STRIDE, 0, STRIDE], [STRIDE, 0, STRIDE, 0]]
         constants["pick" + of] = np.array(columns, np.float32)
         constants["shift" + of] = np.array([0, 0, side, side], np.float32)
