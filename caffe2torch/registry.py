@@ -253,7 +253,13 @@ def _parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Oper
             raise NotSupportedError(
                 f"{message}.{unread[0]}={_short(layer.params[message][unread[0]])} is not supported"
             )
-    return cls.parse(layer, bottoms)
+    try:
+        with np.errstate(all="ignore"):
+            return cls.parse(layer, bottoms)
+    except (ArithmeticError, ValueError) as error:  # NaN and infinity are numbers in a file, too
+        if not cls.__module__.startswith("caffe2torch.layers."):
+            raise  # a plugin's fault is told as such
+        raise LayerError(f"nothing can be computed with its numbers: {error}") from error
 
 
 def _check_count(kind: str, count: int, allowed: tuple[int, float]) -> None:

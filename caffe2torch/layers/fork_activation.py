@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.calls import Step, number
+from caffe2torch.calls import Step, literal, number
 from caffe2torch.layers.elementwise import BNLL
 from caffe2torch.net import Layer, Shape
 from caffe2torch.readings import Reading
@@ -46,7 +46,7 @@ class ReLU6(Operation):
 
     def torch(self) -> Step:
         if self.slope:
-            return Step(f"F.leaky_relu({{0}}, {self.slope!r}).clamp(max={number(self.most)})")
+            return Step(f"F.leaky_relu({{0}}, {literal(self.slope)}).clamp(max={number(self.most)})")
         return Step("F.relu6({0})" if self.most == 6 else f"F.relu({{0}}).clamp(max={number(self.most)})")
 
     def onnx(self, nodes: LayerNodes) -> None:
@@ -82,7 +82,7 @@ class CReLU(Operation):
 
     def torch(self) -> Step:
         both = f"torch.cat([{{0}}, -{{0}}], dim={self.axis})"
-        return Step(f"F.leaky_relu({both}, {self.slope!r})" if self.slope else f"F.relu({both})")
+        return Step(f"F.leaky_relu({both}, {literal(self.slope)})" if self.slope else f"F.relu({both})")
 
     def onnx(self, nodes: LayerNodes) -> None:
         x = nodes.inputs[0]
@@ -178,7 +178,7 @@ class SeLU(Operation):
     def torch(self) -> Step:
         if np.float32(self.scale) == np.float32(1.050700987) and np.float32(self.alpha) == np.float32(1.67326324):
             return Step("F.selu({0})")
-        return Step(f"{number(self.scale)} * F.elu({{0}}, {self.alpha!r})")
+        return Step(f"{number(self.scale)} * F.elu({{0}}, {literal(self.alpha)})")
 
     def onnx(self, nodes: LayerNodes) -> None:
         nodes.add("Selu", nodes.inputs, nodes.outputs, alpha=self.alpha, gamma=self.scale)

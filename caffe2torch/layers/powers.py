@@ -51,9 +51,9 @@ class Power(Operation):
 
     def _constant(self) -> float | None:
         power, scale, shift = (np.float32(value) for value in (self.power, self.scale, self.shift))
-        if power * scale != 0:
-            return None
         with np.errstate(all="ignore"):
+            if power * scale != 0:
+                return None
             return plain_float(float(shift**power))
 
     def torch(self) -> Step:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.calls import Step
+from caffe2torch.calls import Step, literal
 from caffe2torch.net import Layer, Shape
 from caffe2torch.registry import LayerError, Operation, layer
 
@@ -65,7 +65,7 @@ class SpatialTransformer(Operation):
         return 3 * self.size[0] * self.size[1]
 
     def torch(self) -> Step:
-        given = f", {self.given}" if any(value is not None for value in self.given) else ""
+        given = f", {literal(self.given)}" if any(value is not None for value in self.given) else ""
         return Step(f"spatial_transform({{0}}, {{1}}, {self.size}{given})")
 
     def onnx(self, nodes: LayerNodes) -> None:

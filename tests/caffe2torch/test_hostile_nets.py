@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffe2torch import limits
@@ -205,3 +206,29 @@ def test_a_source_is_not_followed_out_of_the_folder(tmp_path: Path) -> None:
             loss(source_)
     with pytest.raises(NetError, match="not a regular file"):
         loss(".")
+
+
+ODD = {
+    "PriorBox": "prior_box_param {{ min_size: {} }}",
+    "ReLU": "relu_param {{ negative_slope: {} }}",
+    "ReLU6": "relu6_param {{ negative_slope: {} }}",
+    "SeLU": "selu_param {{ lambda: 1.2 alpha: {} }}",
+    "ELU": "elu_param {{ alpha: {} }}",
+    "Power": "power_param {{ scale: {} }}",
+    "Exp": "exp_param {{ base: {} }}",
+    "LRN": "lrn_param {{ alpha: {} }}",
+    "Threshold": "threshold_param {{ threshold: {} }}",
+}
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e-44"])
+@pytest.mark.parametrize("kind", ODD)
+def test_numbers_that_are_none(kind: str, number: str, tmp_path: Path) -> None:
+    """Refused in words, or printed as Python that runs."""
+    bottoms = "data image" if kind == "PriorBox" else "data"
+    path = write(tmp_path, IMAGE, *one(kind, ODD[kind].format(number), bottoms))
+    try:
+        converted = from_caffemodel(None, path)
+    except NetError:
+        return
+    nets.run(converted.module(), {value.blob: np.ones(value.shape, np.float32) for value in converted.graph.inputs})
