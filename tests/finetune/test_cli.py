@@ -113,7 +113,9 @@ def test_wrong_use(trunk: Path, painted: Path, tmp_path: Path) -> None:
     expect_error([*common, "--size", "1,2,3"], "'1,2,3' is not a size", 2)
     expect_error([*common, "--lr-step", "0"], "'0' is not a list of whole numbers above 0", 2)
     expect_error([*common, "--batch-size", "1"], "1 is not in the range x>=2", 2)
-    expect_error(["train", tmp_path / "nothing", *common[2:]], "nothing: no such file or folder; wanted is a folder per class")
+    expect_error(
+        ["train", tmp_path / "nothing", *common[2:]], "nothing: no such file or folder; wanted is a folder per class"
+    )
     expect_error(["train", painted, "--trunk", tmp_path / "none", "-o", run], "none")
     expect_error([*common, "--at", "nowhere"], "there is no blob 'nowhere'; there are conv, pool, fc")
     if not torch.cuda.is_available():

@@ -84,7 +84,9 @@ def test_segments_without_anything_or_half_deleted(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_before(tmp_path: Path) -> None:
     store = Store(tmp_path, {}, (2, 3), half=False)
     store.check_room(10)
-    with pytest.raises(OutputError, match=r"need 24,000,000,000.0 MB, .* MB are free; --cache-folder puts them elsewhere"):
+    with pytest.raises(
+        OutputError, match=r"need 24,000,000,000.0 MB, .* MB are free; --cache-folder puts them elsewhere"
+    ):
         store.check_room(10**15)
 
 
