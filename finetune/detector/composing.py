@@ -47,7 +47,7 @@ class Composer:
 
     def _shares(self) -> tuple[float, ...]:
         have = self.material
-        return (0.45 if have.pictures else 0, 0.12 if have.scenes else 0, 0.29, 0.14)
+        return (0.45 if have.pictures else 0, 0.10 if have.scenes else 0, 0.27, 0.18)
 
     def _lay_picture(self, sheet: Placed, picture: Sheet, random: Random) -> None:
         """Around one of its faces, mostly; else the whole of it or any part."""
