@@ -5,8 +5,9 @@ usage: python benchmarks/convert.py [--model illust2vec.caffemodel] [--repeat 5]
 
 Without --model the stand-in of the same layout is written first (`caffe2torch sample`). Every other tool runs in an
 environment of its own, which is made where it can be had; where not, the table says why. All are whole processes,
-start included, one after another in turn and so again, with the file in the page cache; those that take more than
---slow seconds run once. Seconds are the median (and the least), memory is the peak of the process.
+start included, one after another in turn and so again, with the file in the page cache and nothing where it is written
+to; those that take more than --slow seconds run once. Seconds are the median (and the least), memory is the peak of the
+process.
 """
 
 from __future__ import annotations
@@ -52,7 +53,23 @@ NUMPY = (
     PROTOBUF + "import numpy\nkept = [numpy.array(blob.data, numpy.float32) for l in net.layers for blob in l.blobs]\n"
 )
 TORCH = PROTOBUF + "import torch\nkept = [torch.FloatTensor(blob.data) for l in net.layers for blob in l.blobs]\n"
-NET = 'name: "i2v"\ninput: "data"\ninput_shape { dim: 1 dim: 3 dim: 224 dim: 224 }\n'
+# The net of the file as text, for OpenCV, which does not take it out of the file. In a process of its own, as the peak
+# memory of a child counts from that of its parent.
+PROTOTXT = """
+import sys
+from caffe2torch.reader import load_net
+print('name: "i2v" input: "data" input_shape { dim: 1 dim: 3 dim: 224 dim: 224 }')
+for layer in load_net(sys.argv[1]).layers:
+    if not layer.type.endswith("Loss"):
+        print(f'layer {{ name: "{layer.name}" type: "{layer.type}"')
+        print(*(f'bottom: "{blob}"' for blob in layer.bottoms), *(f'top: "{blob}"' for blob in layer.tops))
+        for message in ("convolution_param", "pooling_param", "inner_product_param"):
+            fields = layer.params.get(message, {}).items()
+            several = [(name, value if isinstance(value, tuple) else (value,)) for name, value in fields]
+            if several:
+                print(message, "{", *(f"{name}: {value}" for name, values in several for value in values), "}")
+        print("}")
+"""
 
 
 @dataclass
@@ -86,9 +103,7 @@ def measure(entry: Entry, limit: float) -> None:
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
     if child.returncode:
-        entry.reason = (
-            f"more than {limit:.0f} s" if child.returncode == -9 else f"fails: {said[-1] if said else status}"
-        )
+        entry.reason = f"more than {limit:.0f} s" if child.returncode == -9 else f"fails: {(said or ['?'])[-1][:100]}"
         return
     entry.seconds.append(seconds)
     entry.megabytes.append(used.ru_maxrss / (1 << 10 if sys.platform == "linux" else 1 << 20))
@@ -128,7 +143,7 @@ def entries(model: Path, folder: Path, environments: Path, wanted: Callable[[str
     """All of them; environments are made for those that are wanted."""
     ours, program, out = sys.executable, Path(sys.executable).with_name("caffe2torch"), folder / "out"
     size = model.stat().st_size
-    convert = [program, "convert", model, "-o", out, "--force"]
+    convert = [program, "convert", model, "-o", out]
     yield Entry("`cat` to nowhere", ["cat", model], None)
     yield Entry(
         "plain copy of the trunk's 131 MB, fsync", [ours, "-S", "-c", COPY, model, folder / "copy", str(TRUNK)], TRUNK
@@ -194,12 +209,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = options.model or sample(folder)
-        write_prototxt(model, folder / "net.prototxt")
+        with (folder / "net.prototxt").open("w") as file:
+            subprocess.run([sys.executable, "-c", PROTOTXT, model], check=True, stdout=file)
         every = [entry for entry in entries(model, folder, options.environments, wanted) if wanted(entry.title)]
         for turn in range(options.repeat):
             subprocess.run(["cat", model], check=True, stdout=subprocess.DEVNULL)
             for entry in every:
                 if not entry.reason and not (entry.seconds and min(entry.seconds) > options.slow):
+                    shutil.rmtree(folder / "out", ignore_errors=True)
                     measure(entry, options.limit)
                     print(
                         f"{turn + 1}: {entry.title}: {(entry.seconds or ['-'])[-1]} s {entry.reason}", file=sys.stderr
@@ -212,29 +229,6 @@ def sample(folder: Path) -> Path:
     program = Path(sys.executable).with_name("caffe2torch")
     subprocess.run([program, "sample", folder / "illust2vec.caffemodel"], check=True, stderr=subprocess.DEVNULL)
     return folder / "illust2vec.caffemodel"
-
-
-def write_prototxt(model: Path, path: Path) -> None:
-    """The net of the file as text, for OpenCV, which does not read it out of the file."""
-    from caffe2torch.reader import load_net
-
-    lines = [NET]
-    for layer in load_net(model).layers:
-        if layer.type.endswith("Loss"):
-            continue
-        lines.append(f'layer {{ name: "{layer.name}" type: "{layer.type}" ')
-        lines += [f'bottom: "{blob}" ' for blob in layer.bottoms]
-        lines += [f'top: "{blob}" ' for blob in layer.tops]
-        for message, fields in layer.params.items():
-            values = (
-                (name, each)
-                for name, value in fields.items()
-                for each in (value if isinstance(value, tuple) else [value])
-            )
-            if message in ("convolution_param", "pooling_param", "inner_product_param", "dropout_param"):
-                lines.append(f"{message} {{ {' '.join(f'{name}: {value}' for name, value in values)} }} ")
-        lines.append("}\n")
-    path.write_text("".join(line for line in lines))
 
 
 def show(every: Sequence[Entry], options: argparse.Namespace) -> None:
