@@ -225,20 +225,7 @@ def faces(tmp_path: Path) -> Path:
 
 def test_the_recipe_trains_and_exports(faces: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    options = [
-        "--steps",
-        "2",
-        "--every",
-        "2",
-        "--batch-size",
-        "2",
-        "--side",
-        "64",
-        "--drawn",
-        "2",
-        "--start",
-        "scratch",
-    ]
+    options = ["--steps", "2", "--every", "2", "--batch-size", "2", "--side", "64", "--drawn", "2"]
     done = CliRunner().invoke(
         main, ["train", "--recipe", "detector", str(faces), "-o", str(run), "--test", str(faces), *options]
     )
