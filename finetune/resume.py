@@ -96,7 +96,7 @@ def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     changed = [key for key in keys if _plain(before.get(key)) != _plain(now.get(key))]
     changed += [key for key in ("trunk", "data") if _hash(before.get(key)) != _hash(now.get(key))]
     old, new = _plain(before.get("options", {})), _plain(now["options"])
-    differing = [key for key in new if key not in FREE and old.get(key) != new[key]]
+    differing = [key for key in new if key in old and key not in FREE and old[key] != new[key]]
     changed += [f"--{key.replace('_', '-')} (was {old.get(key)}, is {new[key]})" for key in differing]
     if changed:
         raise ModelError(
