@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path = [place for place in sys.path if Path(place) != Path(__file__).parent]  # finetune.py there is no package
+
 FROZEN = ("--at", "auto", "--hidden", "1024")
 UNFROZEN = (
     *("--at", "eltwise_stage3_block2", "--size", "160", "--head", "gap", "--dropout", "0.2"),
