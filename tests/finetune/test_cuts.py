@@ -37,13 +37,8 @@ def test_candidates_are_whole_blobs_that_everything_goes_through(tiny_trunk: Con
 
 
 def test_the_best_is_taken_and_the_table_kept(
-    tiny_trunk: Converted,
-    painted: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tiny_trunk: Converted, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # other tests may have kept the same features
     trained = train(tiny_trunk, painted, tmp_path / "run", QUICK)
     said = capsys.readouterr()
     assert "cuts: 3 blobs are compared on 24 training pictures, 5-fold cross-validation" in said.err
