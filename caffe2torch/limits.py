@@ -37,10 +37,16 @@ VALUES = 1 << 29  # numbers that a net computes on its way, kept to be compared:
 WORK = 1 << 42  # multiply-adds of a run to compare: minutes; PSPNet at 713 x 713 has 0.5 million million
 
 
-def check_work(graph: Graph) -> None:
-    """VerifyError for a net that takes more memory or time to be run once than any has."""
+def check_work(graph: Graph, given: int) -> None:
+    """VerifyError for a net that takes more memory or time to be run once than any has.
+
+    ``given``: numbers in its first input, where that is not of the shape that the graph says.
+    """
+    said = prod(graph.inputs[0].shape) if graph.inputs else 0
     numbers = sum(prod(value.shape) for value in graph.values.values())
     steps = sum(node.operation.multiply_adds([value.shape for value in node.inputs]) for node in graph.nodes)
+    if said:
+        numbers, steps = numbers * given // said, steps * given // said
     if numbers > VALUES or steps > WORK:
         raise VerifyError(
             f"{graph.net.path}: to be compared it would compute {numbers:,} numbers with {steps:,} multiply-adds; "

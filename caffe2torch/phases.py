@@ -61,8 +61,12 @@ def stored(net: Net) -> Net:
     A snapshot holds what its training net was, so its rules have been applied already and do not count. But where
     several layers make one blob (one to train, one to test), those for testing are meant; of data layers, the last.
     """
-    layers = (replace(layer, phase="TEST", params=_without_batch(layer)) for layer in _for_testing(net.layers))
-    return replace(net, layers=tuple(layers))
+    return replace(net, layers=tuple(map(_stored, _for_testing(net.layers))))
+
+
+def _stored(layer: Layer) -> Layer:
+    readings = tuple(replace(reading, params=_without_batch(reading.params)) for reading in layer.readings)
+    return replace(layer, phase="TEST", params=_without_batch(layer.params), readings=readings)
 
 
 def _for_testing(layers: Sequence[Layer]) -> Iterator[Layer]:
@@ -84,11 +88,11 @@ def _for_testing(layers: Sequence[Layer]) -> Iterator[Layer]:
             yield replace(layer, tops=tops, params=layer.params if tops[0] == layer.tops[0] else {})
 
 
-def _without_batch(layer: Layer) -> Mapping[str, Fields]:
-    norm = layer.params.get("batch_norm_param")
+def _without_batch(params: Mapping[str, Fields]) -> Mapping[str, Fields]:
+    norm = params.get("batch_norm_param")
     if norm is None or "use_global_stats" not in norm:
-        return layer.params
-    return {**layer.params, "batch_norm_param": norm.without("use_global_stats")}
+        return params
+    return {**params, "batch_norm_param": norm.without("use_global_stats")}
 
 
 def is_data(layer: Layer) -> bool:

@@ -13,11 +13,13 @@ from caffe2torch.identifiers import identifiers
 from caffe2torch.layout import statement
 
 
-def source(graph: Graph, about: str = "") -> str:
+def source(graph: Graph, about: str = "", file: str = "") -> str:
     """The text of model.py: imports torch and nothing else; state_dict keys are ``layer.weight`` and the like.
 
-    ``about`` is more to say in its docstring; it must be plain text of our own.
+    ``about`` is more to say in its docstring; it must be plain text of our own. ``file`` is the name of the file that
+    a net without a name came from.
     """
+    title = _title(graph, file)
     body = [*_class(graph), *_init(graph), "", *_forward(graph)]
     text = "\n".join(body)
     modules, more, words = module_sources.used_by(text)
@@ -26,14 +28,14 @@ def source(graph: Graph, about: str = "") -> str:
     if "F" in words:
         imports.append("from torch.nn import functional as F")
     head = module_sources.head(more, imports)
-    docstring = f'"""{_title(graph)}\n\n{about.strip(chr(10))}\n"""' if about else f'"""{_title(graph)}"""'
+    docstring = f'"""{title}\n\n{about.strip(chr(10))}\n"""' if about else f'"""{title}"""'
     parts = [f"{docstring}\n\n{head}", *modules, text]
     return "\n\n\n".join(parts) + "\n"
 
 
-def _title(graph: Graph) -> str:
+def _title(graph: Graph, file: str) -> str:
     """The net's name, or its file's, in one line; nothing in it can end the docstring."""
-    name = graph.name.strip() or PurePath(graph.net.weights_path or graph.net.path).name or "A Caffe net"
+    name = graph.name.strip() or file or PurePath(graph.net.weights_path or graph.net.path).name or "A Caffe net"
     escaped = "".join(_escaped(character) for character in name)
     return f"{escaped}, converted from Caffe by caffe2torch."
 

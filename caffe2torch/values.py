@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import replace
+from math import gcd, prod
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,41 @@ from caffe2torch.conversion import build
 from caffe2torch.errors import FileError, VerifyError
 from caffe2torch.folder import Converted
 from caffe2torch.graph import Graph
+from caffe2torch.net import Shape
 
 SEED = 0
+COMPARED = 2  # items of a batch
 Arrays = Mapping[str, np.ndarray]
 
 
 def sample_inputs(converted: Converted) -> dict[str, np.ndarray]:
-    """Seeded inputs by blob: for the picture noise through its preprocessing, for others 0 and 1."""
-    limits.check_work(converted.graph)
+    """Seeded inputs by blob: for the picture noise through its preprocessing, for others 0 and 1.
+
+    Where the batch may be of any size, it is of two items at most: a file often says how many it was trained on.
+    """
+    shapes = _shapes(converted.graph)
+    limits.check_work(converted.graph, prod(shapes[0]) if shapes else 0)
     generator = np.random.default_rng(SEED)
     feeds = {}
-    for index, value in enumerate(converted.graph.inputs):
+    for index, (value, shape) in enumerate(zip(converted.graph.inputs, shapes, strict=True)):
         if index == 0:
-            pixels = generator.uniform(0, 255, value.shape)
+            pixels = generator.uniform(0, 255, shape)
             mean = converted.preprocessing.mean
-            if mean is not None and len(value.shape) == 4 and value.shape[1] == len(mean):
+            if mean is not None and len(shape) == 4 and shape[1] == len(mean):
                 pixels -= np.array(mean).reshape(1, -1, 1, 1)
             pixels *= converted.preprocessing.scale
             feeds[value.blob] = np.asarray(pixels, np.float32)
         else:
-            feeds[value.blob] = generator.integers(0, 2, value.shape).astype(np.float32)
+            feeds[value.blob] = generator.integers(0, 2, shape).astype(np.float32)
     return feeds
+
+
+def _shapes(graph: Graph) -> list[Shape]:
+    shapes = [value.shape for value in graph.inputs]
+    if not graph.batch or not all(value.rows and value.rows_axis == 0 for value in graph.inputs):
+        return shapes
+    items = gcd(*(shape[0] for shape in shapes))
+    return [(shape[0] // items * min(items, COMPARED), *shape[1:]) for shape in shapes] if items else shapes
 
 
 def with_all(graph: Graph) -> Graph:
@@ -46,7 +61,7 @@ def with_all(graph: Graph) -> Graph:
 
 def from_torch(graph: Graph, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
     """Of the module as it is built."""
-    limits.check_work(graph)
+    limits.check_work(graph, feeds[graph.inputs[0].blob].size if graph.inputs else 0)
     chosen = with_all(graph)
     try:
         results = _run(build(chosen, state), chosen, feeds)

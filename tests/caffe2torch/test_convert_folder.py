@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from caffe2torch import convert_folder, folder
 from caffe2torch.convert_folder import Options, run
 from caffe2torch.errors import CaffeError, FileError, NetError, VerifyError
 from caffe2torch.sample import write_sample
+from caffe2torch.schema import message
+from caffe2torch.values import sample_inputs
 from tests.caffe2torch import nets
 from tests.caffe2torch.nets import CONV, given, layer
 
@@ -28,6 +31,24 @@ def test_the_result_tells_what_was_written(model: Path, tmp_path: Path) -> None:
     assert result.filled == ()
     assert set(result.checks) == {"torch = ONNX", "model.py = torch", "model.onnx = torch"}
     assert result.converted.graph.output_names == ("prob",)
+
+
+def test_a_net_without_a_name_is_compared_too(model: Path, tmp_path: Path) -> None:
+    net: Any = message("NetParameter")()
+    net.ParseFromString(model.read_bytes())
+    net.ClearField("name")
+    model.write_bytes(net.SerializeToString())
+    run(model, tmp_path / "out", Options())
+    assert "small.caffemodel, converted from Caffe" in (tmp_path / "out" / "model.py").read_text()
+
+
+def test_two_items_of_a_large_batch_are_compared(tmp_path: Path) -> None:
+    model = nets.trained(tmp_path / "large.caffemodel", shape=(4_000_000, 3, 8, 8))
+    result = run(model, tmp_path / "out", Options(onnx=True))
+    assert result.converted.graph.inputs[0].shape[0] == 4_000_000
+    assert set(result.checks) == {"torch = ONNX", "model.py = torch", "model.onnx = torch"}
+    feeds = sample_inputs(result.converted)
+    assert feeds["data"].shape == (2, 3, 8, 8)
 
 
 def test_config_json_says_where_it_comes_from(model: Path, tmp_path: Path) -> None:

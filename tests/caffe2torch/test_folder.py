@@ -39,6 +39,30 @@ def names(path: Path) -> set[str]:
     return {entry.name for entry in path.iterdir()}
 
 
+@pytest.mark.parametrize("corpus", ["golden", "golden_forks"])
+def test_a_folder_holds_the_net_that_its_source_shows(corpus: str, tmp_path: Path) -> None:
+    """Also of snapshots alone, whose BatchNorm says more than is meant, and of nets without a name."""
+    cases = [case for case in sorted((Path(__file__).parents[1] / corpus).iterdir()) if case.is_dir()]
+    tried = 0
+    for case in cases:
+        weights = case / "weights.caffemodel"
+        for prototxt in (None, case / "deploy.prototxt"):
+            try:
+                converted = folder.from_caffemodel(weights, prototxt)
+            except CaffeError:  # a case that Caffe refuses, that has no weights, or that does not say its input
+                continue
+            if (
+                not any(node.layer.readings or "Norm" in node.layer.type for node in converted.graph.nodes)
+                and tried % 5
+            ):
+                continue
+            tried += 1
+            out = tmp_path / f"{case.name}-{prototxt is None}"
+            folder.save(converted, out)
+            assert folder.printed(folder.load(out)) == (out / SOURCE).read_text(), case.name
+    assert tried > 20
+
+
 def test_it_opens_as_it_was_saved(converted: folder.Converted, tmp_path: Path) -> None:
     out = tmp_path / "out"
     folder.save(converted, out, onnx=True)
