@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from caffe2torch import folder, known, weights
 from caffe2torch.errors import CaffeError, FileError, NetError, ShapeError
 from caffe2torch.folder import Converted
 from caffe2torch.preprocess import ORDERS, Preprocessing, read_mean
+from caffe2torch.replacing import refuse_folder
 from caffe2torch.terminal import bytes_progress
 from caffe2torch.torch_source import shape_text
 
@@ -105,7 +107,7 @@ def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
             "torch is not installed, so the conversion cannot be verified: "
             "pip install 'caffe2torch[train]', or convert with --no-verify"
         )
-    folder.refuse_existing(out, options.force)
+    refuse_folder(out, options.force, folder.KIND, _read(caffemodel, options))
     with bytes_progress(f"reading {caffemodel}") as progress:
         done = 0
         total = 0
@@ -128,6 +130,12 @@ def run(caffemodel: Path, out: Path | None, options: Options) -> Result:
 
         folder.save(converted, out, options.force, options.onnx, None if options.no_verify else check, step)
     return _result(out, converted, verified)
+
+
+def _read(caffemodel: Path, options: Options) -> list[Path]:
+    """The files that are read."""
+    mean = [Path(options.mean)] if options.mean is not None and os.path.lexists(options.mean) else []
+    return [caffemodel, *([options.prototxt] if options.prototxt else []), *mean]
 
 
 def _converted(caffemodel: Path, options: Options) -> Converted:

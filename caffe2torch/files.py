@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from caffe2torch.claims import claimed, locked, opened, release
+from caffe2torch.claims import claimed, claimed_folder, is_at, release
 from caffe2torch.errors import OutputError
+from caffe2torch.replacing import Kind, put_folder
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in a quota, under a limit of the file's size
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
-OLD = ".{}.old"  # a folder that is being replaced, where two folders cannot be exchanged
 
 
 @contextmanager
@@ -25,7 +24,7 @@ def beside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        temporary, handle = claimed(path, folder=False)
+        temporary, handle = claimed(path)
     except OSError as error:
         raise _named(error, path) from error
     try:
@@ -47,22 +46,24 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_beside(target: Path) -> Iterator[Path]:
+def folder_beside(target: Path, kind: Kind, force: bool = False) -> Iterator[Path]:
     """A new, empty folder next to ``target``; it takes its place when the block ends well, and is gone otherwise.
 
-    Folders on the way to ``target`` are made, and removed again if they were not needed.
+    What is replaced, and when, is said at ``put_folder``. Folders on the way to ``target`` are made, and removed again
+    if they were not needed.
     """
     made = [parent for parent in target.parents if not parent.exists()]  # the innermost first
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, handle = claimed(target, folder=True)
+    temporary, handle = claimed_folder(target, kind.unknown)
     try:
         yield temporary
         for path in temporary.iterdir():
             flush(path)
         temporary.chmod(0o777 & ~umask())
-        put_folder(temporary, target)
+        put_folder(temporary, target, kind, force)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if is_at(handle, temporary):
+            shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):
             for parent in made:
                 parent.rmdir()
@@ -108,72 +109,6 @@ def same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except OSError:
         return False
-
-
-def put_folder(beside: Path, target: Path) -> None:
-    """Rename a finished folder to ``target``; what was there stays if that fails, and is removed if not.
-
-    On Linux the two are exchanged, so that at every moment the old or the new one is there. Elsewhere, and on file
-    systems that cannot do it, the old one is aside for the time of a rename; ``recover`` puts it back.
-    """
-    _flush_folder(beside)
-    if not target.exists():
-        os.rename(beside, target)
-    else:
-        old = opened(target)
-        try:
-            ours = locked(old, new=True)  # so that nobody else takes the old one over while it is removed
-            if not _exchange(beside, target):
-                _rename_both(beside, target)
-            elif beside.is_symlink():
-                beside.unlink()
-            elif ours:
-                shutil.rmtree(beside, ignore_errors=True)
-        finally:
-            release(old)
-    _flush_folder(target.parent)
-
-
-def _exchange(beside: Path, target: Path) -> bool:
-    """Let two folders change places in one step; False where that cannot be done."""
-    import ctypes
-
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):  # not Linux, or an old C library
-        return False
-    names = os.fsencode(beside), os.fsencode(target)
-    return not rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
-
-
-def _rename_both(beside: Path, target: Path) -> None:
-    old = target.with_name(OLD.format(target.name))
-    shutil.rmtree(old, ignore_errors=True)  # of a run that was killed after the new one was in place
-    os.rename(target, old)
-    try:
-        os.rename(beside, target)
-    except BaseException:
-        if not target.exists():
-            os.rename(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover(target: Path) -> None:
-    """Put back what ``put_folder`` had aside when it was killed."""
-    old = target.with_name(OLD.format(target.name))
-    if not os.path.lexists(target) and old.is_dir():
-        os.rename(old, target)
-
-
-def _flush_folder(path: Path) -> None:
-    """Let a folder's list of names reach the disk, where the system can do that."""
-    with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def umask() -> int:

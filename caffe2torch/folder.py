@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 from caffe2torch import limits, net_json, plugins, safetensors_file
 from caffe2torch.converted import FORMAT, Converted, from_caffemodel
 from caffe2torch.errors import CaffeError, FileError, OutputError
-from caffe2torch.files import folder_beside, recover
+from caffe2torch.files import folder_beside
 from caffe2torch.graph import Graph, resolve
 from caffe2torch.kept import expected, shared
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.reader import PathLike
+from caffe2torch.replacing import Kind, recover, refuse_folder
 from caffe2torch.tensors import open_file
 from caffe2torch.torch_source import shape_text, source
 
@@ -145,7 +147,9 @@ def _write(path: Path, text: str) -> None:
 
 def printed(converted: Converted) -> str:
     """The text of model.py."""
-    return source(converted.graph, _about(converted))
+    told = [converted.config["source"].get(kind) for kind in ("caffemodel", "prototxt")]
+    file = next((name for name in told if isinstance(name, str)), "")
+    return source(converted.graph, _about(converted), file)
 
 
 def _about(converted: Converted) -> str:
@@ -190,23 +194,28 @@ def _modules(graph: Graph) -> dict[str, str]:
 @contextmanager
 def replaced(target: Path, force: bool) -> Iterator[Path]:
     """A new folder beside ``target`` that takes its place when the block ends well, and is gone otherwise."""
-    recover(target)
-    refuse_existing(target, force)
+    recover(target, KIND)
+    refuse_folder(target, force, KIND)
     try:
-        with folder_beside(target) as beside:
+        with folder_beside(target, KIND, force) as beside:
             yield beside
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"{target}: cannot be written: {reason}; nothing was left half-written") from error
 
 
-def refuse_existing(target: Path, force: bool) -> None:
-    """OutputError if something is at ``target`` that must not, or may never, be replaced."""
-    if target.exists() and not force:
-        raise OutputError(f"{target} exists already; give another -o, or --force to replace it")
-    if target.exists() and not (target.is_dir() and _ours(target)):
-        raise OutputError(f"{target} is not a folder that this tool wrote; --force does not replace it")
+def _is_converted(path: Path) -> bool:
+    try:
+        return bool(_read_config(path))
+    except FileError:
+        return False
 
 
-def _ours(folder: Path) -> bool:
-    return (folder / CONFIG).is_file() or not any(folder.iterdir())
+KIND = Kind(
+    "a folder that `caffe2torch convert` wrote",
+    _is_converted,
+    re.compile(
+        r"model\.(safetensors|py|onnx)|config\.json|\.model\.onnx\.\d+\.part"
+        r"|__pycache__/[^/]*\.pyc|\.DS_Store"  # of who imported model.py, or looked into the folder on a Mac
+    ),
+)

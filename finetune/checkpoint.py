@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from caffe2torch.claims import NONE, is_at
 from caffe2torch.errors import ModelError, OutputError
-from caffe2torch.files import put_folder, umask, write_whole
+from caffe2torch.files import umask, write_whole
+from caffe2torch.replacing import Kind, put_folder, refuse_folder
 from caffe2torch.terminal import note
 
 if TYPE_CHECKING:
@@ -52,14 +54,14 @@ def unfinished(run: Path, force: bool = False, resume: bool = False) -> Iterator
                 "if it was killed, --resume goes on with it, or remove it"
             )
         folder = _next_free(run)
-    with held(folder):
+    with held(folder) as handle:
         try:
             yield folder
             _put_in_place(folder, run, force)
         except BaseException:
             if (folder / f"{LAST}.json").exists():
                 note(f"{folder}: what was trained until then is kept here")
-            else:
+            elif is_at(handle, folder):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
@@ -89,17 +91,20 @@ def partial_folders(run: Path) -> list[Path]:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Inside, no other process may go on with ``folder``: OutputError there. Nothing is held on Windows."""
+def held(folder: Path) -> Iterator[int]:
+    """Inside, no other process may go on with ``folder``: OutputError there. Nothing is held on Windows.
+
+    Gives the folder's handle (claims.NONE on Windows).
+    """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield NONE
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield handle
     except BlockingIOError as error:
         raise OutputError(f"{folder}: this run is still going on") from error
     finally:
@@ -108,13 +113,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def check_free(run: Path, force: bool = False) -> None:
     """Raise OutputError unless a run can be put at ``run``."""
-    if not os.path.lexists(run):
-        return
-    if not force:
-        raise OutputError(f"{run}: exists already; name another folder with -o, or replace the run with --force")
-    is_run = run.is_dir() and (_is_run(run) or not any(run.iterdir()))
-    if not is_run:
-        raise OutputError(f"{run}: exists and is no training run; it is not replaced, remove it yourself")
+    refuse_folder(run, force, KIND)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -176,6 +175,9 @@ def _is_run(run: Path) -> bool:
         return False
 
 
+KIND = Kind("a training run", _is_run)
+
+
 def _next_free(run: Path) -> Path:
     for number in itertools.count(1):
         folder = run.with_name(f"{run.name}.partial-{number}")
@@ -188,12 +190,11 @@ def _next_free(run: Path) -> Path:
 
 
 def _put_in_place(folder: Path, run: Path, force: bool) -> None:
-    check_free(run, force)
     for path in folder.iterdir():
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    put_folder(folder, run)
+    put_folder(folder, run, KIND, force)
 
 
 def second_name(source: Path, target: Path) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from caffe2torch.errors import DataError, OutputError
-from caffe2torch.files import put_folder
+from caffe2torch.errors import CaffeError, DataError
+from caffe2torch.files import folder_beside
+from caffe2torch.replacing import Kind, refuse_folder
+from caffe2torch.tensors import open_file
 from finetune.drawing.characters import CHARACTERS, Character
 from finetune.drawing.pictures import draw_face
 from finetune.drawing.scenes import draw_scene
@@ -57,10 +57,10 @@ def write_sample(
     """
     _check(characters, pictures, size, scenes, test)
     folder = Path(folder)
-    _refuse_existing(folder, force)
+    refuse_folder(folder, force, KIND)
     cast = CHARACTERS[:characters]
     total, done = characters * (pictures + test) + scenes, 0
-    with _beside(folder) as part:
+    with folder_beside(folder, KIND, force) as part:
         for _ in _drawn(part, cast, pictures, test, size, scenes, seed):
             done += 1
             if progress:
@@ -109,26 +109,20 @@ def _check(characters: int, pictures: int, size: int, scenes: int, test: int) ->
             raise DataError(f"{name} is {value}: give {least} to {most}")
 
 
-def _refuse_existing(folder: Path, force: bool) -> None:
-    if not os.path.lexists(folder):
-        return
-    if not force:
-        raise OutputError(f"{folder} exists already: choose another name, or draw it anew with --force")
+def _is_drawn(folder: Path) -> bool:
     readme = folder / "README.txt"
-    if not (readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(TITLE)):
-        raise OutputError(
-            f"{folder} was not drawn by this command, so --force does not replace it: choose another name"
-        )
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A folder that takes the name ``folder`` when the block ends well, and vanishes when it does not."""
-    folder = Path(os.path.abspath(folder))
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
     try:
-        yield part
-        put_folder(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with open_file(readme) as file:
+            return file.read(len(TITLE)) == TITLE.encode()
+    except (CaffeError, OSError):
+        return False
+
+
+KIND = Kind(
+    "a data set that `finetune sample` drew",
+    _is_drawn,
+    re.compile(
+        rf"README\.txt|((faces|test)/({'|'.join(character.name for character in CHARACTERS)})|scenes)/\d{{3}}\.png"
+        r"|scenes/boxes\.json|(.*/)?\.DS_Store"  # of who looked into it on a Mac
+    ),
+)

@@ -205,7 +205,7 @@ def test_what_is_there_is_not_replaced(model: Path, tmp_path: Path) -> None:
     assert "--force" in one_line(call("convert", model, "-o", tmp_path / "out", "--no-verify"))
     assert call("convert", model, "-o", tmp_path / "out", "--no-verify", "--force", "--onnx").exit_code == 0
     assert "model.onnx" in names(tmp_path / "out")
-    assert "not a folder that this tool wrote" in one_line(call("convert", model, "-o", model, "--force"))
+    assert "is what is read" in one_line(call("convert", model, "-o", model, "--force"))
     assert "small.caffemodel" in one_line(call("convert", model, "-o", model / "below", "--no-verify"))
     assert model.is_file()
 

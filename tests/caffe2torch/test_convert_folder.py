@@ -195,9 +195,21 @@ def test_a_model_without_a_suffix_is_not_its_own_folder(
     monkeypatch.chdir(tmp_path)
     model.rename(tmp_path / "model")
     for force in (False, True):
-        with pytest.raises(CaffeError, match=r"-o|not a folder that this tool wrote"):
+        with pytest.raises(CaffeError, match=r"is what is read; name another folder to write, with -o"):
             run(Path("model"), None, Options(force=force))
     assert (tmp_path / "model").is_file()
+
+
+@pytest.mark.parametrize("given", ["model", "net", "mean"])
+def test_a_folder_that_holds_what_is_read_is_not_replaced(given: str, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(model, out, Options(no_verify=True))
+    paths = {"model": model, "net": nets.write(tmp_path, "# a net"), "mean": tmp_path / "mean.npy"}
+    np.save(paths["mean"], np.zeros(3))
+    paths[given] = paths[given].rename(out / paths[given].name)
+    with pytest.raises(CaffeError, match=f"{paths[given].name}, which is read, lies in it"):
+        run(paths["model"], out, Options(prototxt=paths["net"], mean=str(paths["mean"]), force=True, no_verify=True))
+    assert paths[given].exists()
 
 
 def test_a_path_that_is_no_file(tmp_path: Path) -> None:

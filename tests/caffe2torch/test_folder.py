@@ -171,23 +171,29 @@ def test_the_check_sees_the_finished_folder_before_it_takes_its_place(
 def test_force_replaces_what_is_ours_only(converted: folder.Converted, tmp_path: Path) -> None:
     out = tmp_path / "out"
     folder.save(converted, out)
-    (out / "extra").write_text("mine")
     with pytest.raises(OutputError, match="--force"):
         folder.save(converted, out)
-    assert (out / "extra").exists()
+    (out / "__pycache__").mkdir()
+    (out / "__pycache__" / "model.cpython-311.pyc").touch()  # of who imported model.py
     folder.save(converted, out, force=True)
     assert names(out) == FILES
+    (out / "extra").write_text("mine")
+    with pytest.raises(OutputError, match="holds what is no part of a folder that .* wrote: extra; move that away"):
+        folder.save(converted, out, force=True)
+    assert names(out) == FILES | {"extra"}
 
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "a.jpg").write_text("a picture")
-    file = tmp_path / "file"
-    file.write_text("a file")
-    for place in (photos, file):
-        with pytest.raises(OutputError, match="not a folder that this tool wrote"):
-            folder.save(converted, place, force=True)
-    assert (photos / "a.jpg").exists()
-    assert file.read_text() == "a file"
+
+def test_force_replaces_no_strangers_folder(converted: folder.Converted, tmp_path: Path) -> None:
+    """A file called config.json does not make it one of ours."""
+    for name, config in (("photos", ""), ("other", "{}"), ("run", '{"format": "finetune-run 1"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / CONFIG).write_text(config)
+        with pytest.raises(OutputError, match="is there, and not a folder that `caffe2torch convert` wrote"):
+            folder.save(converted, tmp_path / name, force=True)
+        assert (tmp_path / name / CONFIG).read_text() == config
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(OutputError, match="is a file; name a folder"):
+        folder.save(converted, tmp_path / "file", force=True)
 
 
 def test_file_modes_follow_the_umask(converted: folder.Converted, tmp_path: Path) -> None:

@@ -60,9 +60,7 @@ def test_what_a_killed_run_left_is_named_and_blocks_nothing(tmp_path: Path, caps
 
 def test_an_existing_run_is_replaced_only_by_force(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "old")
-    with pytest.raises(
-        OutputError, match="exists already; name another folder with -o, or replace the run with --force"
-    ):
+    with pytest.raises(OutputError, match="exists already; name another folder, or replace it with --force"):
         check_free(run)
     with unfinished(run, force=True) as folder:
         assert read_config(run)["mark"] == "old"  # until the new one is done
@@ -75,8 +73,8 @@ def test_force_does_not_delete_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").touch()
     (tmp_path / "file").touch()
-    for name in ("letters", "file"):
-        with pytest.raises(OutputError, match="no training run; it is not replaced"):
+    for name, words in (("letters", "is there, and not a training run; it is not replaced"), ("file", "is a file")):
+        with pytest.raises(OutputError, match=words):
             check_free(tmp_path / name, force=True)
     (tmp_path / "empty").mkdir()
     check_free(tmp_path / "empty", force=True)
@@ -89,6 +87,15 @@ def test_a_run_that_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
         make_run(run, "theirs")
     assert read_config(run)["mark"] == "theirs"
     assert (tmp_path / "run.partial-1" / "last.safetensors").exists()
+
+
+def test_what_appeared_meanwhile_and_is_no_run_is_not_replaced_by_force(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="not a training run"), unfinished(tmp_path / "run", force=True) as folder:  # noqa: PT012
+        write_json(folder / "config.json", {"format": FORMAT})
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "dear.txt").touch()
+    assert names(tmp_path) == ["run"]
+    assert names(tmp_path / "run") == ["dear.txt"]
 
 
 def test_best_and_last_part_ways(tmp_path: Path) -> None:

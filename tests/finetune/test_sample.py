@@ -202,11 +202,22 @@ def test_an_existing_folder_is_kept(drawn: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "precious.txt").write_text("mine")
-    with pytest.raises(OutputError, match="exists already"):
-        write_sample(folder, **SMALL)
-    with pytest.raises(OutputError, match="not drawn by this command"):
-        write_sample(folder, **SMALL, force=True)
+    for force in (False, True):
+        with pytest.raises(OutputError, match="is there, and not a data set that `finetune sample` drew"):
+            write_sample(folder, **SMALL, force=force)
     assert files(tmp_path) == {"mine/precious.txt": b"mine"}
+
+
+def test_force_removes_no_picture_that_was_put_into_a_drawn_folder(tmp_path: Path) -> None:
+    few = {**SMALL, "scenes": 0, "pictures": 1, "test": 0}
+    write_sample(tmp_path / "data", **few)
+    with pytest.raises(OutputError, match="exists already"):
+        write_sample(tmp_path / "data", **few)
+    (tmp_path / "data" / "faces" / "mine").mkdir()
+    (tmp_path / "data" / "faces" / "mine" / "001.png").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds what is no part of .*: faces/mine/001\.png"):
+        write_sample(tmp_path / "data", **few, force=True)
+    assert files(tmp_path)["data/faces/mine/001.png"] == b"mine"
 
 
 def test_force_replaces_a_drawn_folder(tmp_path: Path) -> None:
