@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe2torch.errors import WireError
 from caffe2torch.lookalikes import HEAD, lookalike
-from caffe2torch.tensors import TensorFile
+from caffe2torch.tensors import TensorFile, reading
 
 WINDOW = 1 << 14  # bytes read at a time
 MOST_FIELDS = 1 << 20  # a net of a thousand layers has some twenty thousand
@@ -23,22 +23,25 @@ Field = tuple[int, int, int, int]  # number, wire type, where the value begins, 
 
 
 class Headers:
-    """One open file that should be a ``kind``. All positions are bytes from the file's start.
+    """One open file that should be a ``kind``, known by its first byte if ``first`` gives one.
+
+    All positions are bytes from the file's start.
 
     Every method raises WireError where the bytes are no protobuf message. Time and memory are bounded for hostile
     files: so many fields, so many bytes beside the tensors, no recursion.
     """
 
-    def __init__(self, file: FileIO, path: Path, kind: str) -> None:
+    def __init__(self, file: FileIO, path: Path, kind: str, first: bytes | None = None) -> None:
         self.file = TensorFile.of(file, path)
         self._raw = file
-        self._kind = kind
+        self._kind = f"an {kind}" if kind[0] in "AEIO" else f"a {kind}"
+        self._first = first
         self._fields = 0
         self._copied = 0
         self._load(0)
         self._head = self._window[:HEAD]
         if not self.file.size:
-            raise WireError(f"{path}: the file is empty; a {kind} was expected")
+            raise WireError(f"{path}: the file is empty; {self._kind} was expected")
 
     def field(self, position: int, end: int) -> Field:
         """The field at ``position`` of a message that ends at ``end``; a group counts as one field."""
@@ -91,10 +94,10 @@ class Headers:
 
     def fail(self, reason: str, position: int = 0) -> NoReturn:
         """Raise a WireError that says what is wrong and where, or what the file seems to be instead."""
-        found = lookalike(self._head)
+        found = self._lookalike()
         if found:
-            raise WireError(f"{self.file.path}: not a {self._kind}; it looks like {found}")
-        raise WireError(f"{self.file.path}: not a {self._kind}, or a damaged one: at byte {position:,}: {reason}")
+            raise WireError(f"{self.file.path}: not {self._kind}; it looks like {found}")
+        raise WireError(f"{self.file.path}: not {self._kind}, or a damaged one: at byte {position:,}: {reason}")
 
     def _end_of_group(self, number: int, position: int, end: int) -> int:
         unclosed = [number]
@@ -136,24 +139,31 @@ class Headers:
         return number, wire, value, after
 
     def _overrun(self, position: int, after: int, end: int) -> NoReturn:
-        if end < self.file.size or lookalike(self._head):
+        if end < self.file.size or self._lookalike():
             self.fail("a field reaches beyond the message that holds it", position)
         raise WireError(
-            f"{self.file.path}: cut short, or not a {self._kind}: the field at byte {position:,} "
+            f"{self.file.path}: cut short, or not {self._kind}: the field at byte {position:,} "
             f"needs {after - position:,} bytes, of which {end - position:,} are there; copy or download the file again"
         )
+
+    def _lookalike(self) -> str | None:
+        """What other kind of file it seems to be."""
+        return None if self._head[:1] == self._first else lookalike(self._head)
 
     def _peek(self, start: int, end: int) -> bytes:
         at = start - self._window_start
         if at < 0 or end - self._window_start > len(self._window):
             if end - start > WINDOW:
-                self._raw.seek(start)
-                return self._raw.read(end - start)
+                return self._read(start, end - start)
             self._load(start)
             at = 0
         return self._window[at : at + end - start]
 
     def _load(self, position: int) -> None:
-        self._raw.seek(position)
-        self._window = self._raw.read(WINDOW)
+        self._window = self._read(position, WINDOW)
         self._window_start = position
+
+    def _read(self, position: int, count: int) -> bytes:
+        with reading(self.file.path):
+            self._raw.seek(position)
+            return self._raw.read(count)

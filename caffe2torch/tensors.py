@@ -6,6 +6,7 @@ No map of the file is handed out: a mapped view is read-only, and kills the proc
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,13 +64,13 @@ class TensorFile:
 
     path: Path
     size: int
-    modified: int = field(repr=False)  # nanoseconds, as the file system counts them
+    state: tuple[int, ...] = field(repr=False)  # device, inode, times of content and of status in nanoseconds
 
     @classmethod
     def of(cls, file: FileIO, path: Path) -> TensorFile:
         """The state of an open file."""
         state = os.fstat(file.fileno())
-        return cls(path, state.st_size, state.st_mtime_ns)
+        return cls(path, state.st_size, (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns))
 
     def read(self, place: TensorPlace, out: np.ndarray | None = None) -> np.ndarray:
         """The numbers as float32, shape (place.count,): a new array, or ``out`` if given (C-contiguous, any shape).
@@ -87,6 +88,12 @@ class TensorFile:
         with self._unchanged() as file:
             yield from (self._plain if place.plain else self._converted)(file, place, copies + 1)
 
+    def read_bytes(self, offset: int, out: memoryview) -> None:
+        """Fill ``out`` with the bytes from ``offset`` on; errors as of ``read``."""
+        with self._unchanged() as file:
+            file.seek(offset)
+            self._fill(file, out)
+
     @contextmanager
     def _unchanged(self) -> Iterator[FileIO]:
         """The file, open; WireError if it is not as it was, before or after."""
@@ -97,7 +104,7 @@ class TensorFile:
 
     def _refuse_changed(self, file: FileIO) -> None:
         if TensorFile.of(file, self.path) != self:
-            raise WireError(f"{self.path}: the file has changed since it was opened; convert it again")
+            raise WireError(f"{self.path}: the file has changed since it was opened; run the command again")
 
     def read_from(self, file: FileIO, place: TensorPlace, out: np.ndarray | None = None) -> np.ndarray:
         """As ``read``, from a file that is open already."""
@@ -164,17 +171,35 @@ class TensorFile:
     def _fill(self, file: FileIO, memory: memoryview) -> None:
         done = 0
         while done < len(memory):
-            got = file.readinto(memory[done:])
+            with reading(self.path):
+                got = file.readinto(memory[done:])
             if not got:
                 raise WireError(f"{self.path}: cut short while it was read; copy it again")
             done += got
 
 
 def open_file(path: Path) -> FileIO:
-    """An unbuffered, regular file; FileError says why it cannot be had."""
-    if path.exists() and not path.is_file():
-        raise FileError(f"{path}: not a regular file")
+    """An unbuffered, regular file; FileError says why it cannot be had. No pipe is waited for."""
     try:
-        return FileIO(path)
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path}: not a regular file")
+        file = FileIO(path, opener=_at_once)
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # it was another file when it was looked at
+            file.close()
+            raise FileError(f"{path}: not a regular file")
+        return file
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Inside, an error of the system is a FileError that names the file."""
+    try:
+        yield
     except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from error
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -11,7 +11,6 @@ are; no picture of an unknown class is needed to choose it, and none was used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.errors import DataError, ModelError
+from caffe2torch import json_file
+from caffe2torch.errors import DataError, FileError, ModelError
 
 NAME = "calibration.json"  # in a run's folder
 KEPT = 0.95  # of the rightly recognised validation pictures
@@ -98,9 +98,8 @@ def calibration_of(run: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return {"calibration": Calibration.from_json(said).to_json()}
-    except (ValueError, OSError, ModelError) as error:
+        return {"calibration": Calibration.from_json(json_file.read(path)).to_json()}
+    except (ValueError, FileError, ModelError) as error:
         raise ModelError(f"{path}: damaged: {error}") from error
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from caffe2torch import json_file, safetensors_file
 from caffe2torch.claims import NONE, is_at
-from caffe2torch.errors import ModelError, OutputError
+from caffe2torch.errors import FileError, ModelError, OutputError
 from caffe2torch.files import umask, write_whole
 from caffe2torch.replacing import Kind, put_folder, refuse_folder
 from caffe2torch.terminal import note
@@ -138,29 +139,26 @@ def save_head(folder: Path, head: nn.Module, metrics: Mapping[str, float], best:
 
 def load_head(run: Path, head: nn.Module, checkpoint: str = BEST) -> dict[str, Any]:
     """Fill ``head`` from a checkpoint of a run; gives the checkpoint's epoch and metrics. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    import torch
 
     path = run / f"{checkpoint}.safetensors"
     try:
-        (head.load_kept if isinstance(head, Keeps) else head.load_state_dict)(load_file(path))
-        metrics: dict[str, Any] = json.loads((run / f"{checkpoint}.json").read_text(encoding="utf-8"))
+        tensors = {name: torch.from_numpy(array) for name, array in safetensors_file.read(path).items()}
+        (head.load_kept if isinstance(head, Keeps) else head.load_state_dict)(tensors)
+        metrics: dict[str, Any] = json_file.read(run / f"{checkpoint}.json")
         return metrics
-    except OSError as error:
-        raise ModelError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: damaged, or not of this run: {' '.join(str(error).split())}") from error
+    except (FileError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())
+        raise ModelError(f"{path}: damaged, or not of this run: {reason}") from error
 
 
 def read_config(run: Path) -> dict[str, Any]:
     """config.json of a training run. Raises ModelError if ``run`` is none."""
     path = run / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{run}: not a training run: {path.name}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: damaged: {error}") from error
+        config: dict[str, Any] = json_file.read(path)
+    except FileError as error:
+        raise ModelError(f"{run}: not a training run: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{run}: not a training run: {path.name} does not say format {FORMAT!r}")
     if not isinstance(config.get("recipe", ""), str):

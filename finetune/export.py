@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.errors import CaffeError, ModelError, OutputError, VerifyError
+from caffe2torch import safetensors_file
+from caffe2torch.errors import CaffeError, FileError, ModelError, OutputError, VerifyError
 from caffe2torch.files import beside
 from caffe2torch.folder import Converted, load
 from caffe2torch.onnx_model import OPSET
@@ -147,16 +148,13 @@ def _trunk(run: Path, tensors: Mapping[str, np.ndarray]) -> Converted:
 
 
 def _tensors(run: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     path = run / f"{BEST}.safetensors"
     if not path.exists():
         raise ModelError(f"{run}: not finished: there is no {path.name} in it")
     try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: damaged: {error}") from error
+        return safetensors_file.read(path)
+    except FileError as error:
+        raise ModelError(f"{path}: damaged: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _head(run: Path, tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

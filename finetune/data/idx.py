@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import gzip
 import math
-import os
 import struct
 import zlib
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from caffe2torch.errors import DataError
+from caffe2torch.errors import DataError, FileError
+from caffe2torch.tensors import TensorFile, open_file
 
 UNSIGNED_BYTE = 8
 GZIP = b"\x1f\x8b"
@@ -23,27 +25,58 @@ MOST_GAIN = 1032  # of deflate: no byte of a gzipped file stands for more
 def is_idx(path: Path) -> bool:
     """Whether a file begins as an idx file of bytes does, gzipped or not."""
     try:
-        with open(path, "rb") as file:
+        with BufferedReader(open_file(path)) as file:
             start = file.read(2)
             if start == GZIP:
-                with gzip.open(path) as inside:
+                file.seek(0)
+                with gzip.open(file) as inside:
                     start = inside.read(3)
             else:
                 start += file.read(1)
-    except (OSError, EOFError, zlib.error):
+    except (FileError, OSError, EOFError, zlib.error):
         return False
     return start[:3] == bytes([0, 0, UNSIGNED_BYTE])
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The array of an idx file of unsigned bytes, read-only: mapped from the disk, or unpacked where it is gzipped.
+@dataclass(frozen=True)
+class OnDisk:
+    """The array of an idx file that is not gzipped, of which one entry is read at a time: nothing is mapped."""
+
+    file: TensorFile
+    shape: tuple[int, ...]
+    start: int  # its first byte
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        """The entry uint8 (shape[1:]). Raises DataError, also for a file that has changed since it was opened."""
+        return self._read(place, self.shape[1:])
+
+    def whole(self) -> np.ndarray:
+        """All entries. Raises DataError as ``[place]`` does."""
+        return self._read(0, self.shape)
+
+    def _read(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
+        out = np.empty(shape, np.uint8)
+        try:
+            self.file.read_bytes(self.start + place * math.prod(self.shape[1:]), out.reshape(-1).data)
+        except FileError as error:
+            raise DataError(str(error)) from error
+        return out
+
+
+def read_idx(path: Path) -> OnDisk | np.ndarray:
+    """The array of an idx file of unsigned bytes: on the disk, or unpacked, read-only, where it is gzipped.
 
     The format (http://yann.lecun.com/exdb/mnist/): 0, 0, the type (8 is unsigned byte), the number of axes, each
-    axis's length as big-endian uint32, then the bytes. The last few files are kept open. Raises DataError.
+    axis's length as big-endian uint32, then the bytes. The last few files are remembered. Raises DataError.
     """
     try:
-        status = os.stat(path)
-        return _read(path, status.st_mtime_ns, status.st_size)
+        with open_file(path) as file:
+            return _read(TensorFile.of(file, path))
+    except FileError as error:
+        raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (EOFError, ValueError, zlib.error, struct.error) as error:  # ValueError: sizes beyond an address, and a 0
@@ -51,13 +84,14 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path: Path, changed: int, size: int) -> np.ndarray:
-    with open(path, "rb") as file:
+def _read(state: TensorFile) -> OnDisk | np.ndarray:
+    path, size = state.path, state.size
+    with BufferedReader(open_file(path)) as file:
         zipped = file.read(2) == GZIP
         file.seek(0)
         if not zipped:
             shape = _header(path, file, size)
-            return np.memmap(path, np.uint8, "r", file.tell(), shape)
+            return OnDisk(state, shape, file.tell())
         with gzip.open(file) as inside:
             shape = _header(path, inside, size * MOST_GAIN)  # type: ignore[arg-type]  # GzipFile reads as files do
             content = inside.read(math.prod(shape))

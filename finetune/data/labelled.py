@@ -9,7 +9,7 @@ from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures
 from finetune.data.boxes import read_boxes
 from finetune.data.folders import LabelledPictures, named, read_folders
-from finetune.data.idx import is_idx, read_idx
+from finetune.data.idx import OnDisk, is_idx, read_idx
 from finetune.data.lists import read_list
 from finetune.data.source import BoxSource, IdxSource, Source
 
@@ -105,7 +105,7 @@ def _has_class_folders(folder: Path) -> bool:
 def _idx_pair(folder: Path) -> tuple[Path, Path] | None:
     """The idx files of pictures and of labels in a folder; None if it has no idx files."""
     found = sorted(path for path in folder.iterdir() if path.is_file() and _named_idx(path) and is_idx(path))
-    pictures = [path for path in found if read_idx(path).ndim > 1]
+    pictures = [path for path in found if len(read_idx(path).shape) > 1]
     if not pictures:
         return None
     if len(pictures) > 1:
@@ -131,7 +131,8 @@ def _labels_beside(pictures: Path) -> Path:
 
 
 def _read_idx_pair(pictures: Path, labels: Path) -> list[Entry]:
-    values, count = read_idx(labels), len(read_idx(pictures))
+    found, count = read_idx(labels), len(read_idx(pictures))
+    values = found.whole() if isinstance(found, OnDisk) else found
     if values.ndim != 1 or len(values) != count:
         raise DataError(f"{labels}: labels {values.shape} for {count} pictures in {pictures.name}")
     return [(IdxSource(pictures, place), str(label)) for place, label in enumerate(values.tolist())]

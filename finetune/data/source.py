@@ -127,7 +127,7 @@ def _cut(source: BoxSource, picture: np.ndarray) -> np.ndarray:
 def _stored(source: IdxSource) -> np.ndarray:
     """uint8 (height, width) or (height, width, 3)."""
     pictures = read_idx(source.path)
-    if pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[3] != 3):
+    if len(pictures.shape) not in (3, 4) or (len(pictures.shape) == 4 and pictures.shape[3] != 3):
         raise DataError(f"{source.path}: holds no pictures: its shape is {pictures.shape}")
     if not 0 <= source.place < len(pictures):
         raise DataError(f"{source}: the file holds {len(pictures)} pictures")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.errors import ModelError
+from caffe2torch import json_file
+from caffe2torch.errors import FileError, ModelError
+from caffe2torch.tensors import open_file
 from finetune.calibration import Calibration, calibration_of
 from finetune.checkpoint import read_config
 from finetune.data.source import Source, source_named
 
+MOST = 1 << 30  # bytes of a JSON file: it may name every picture
 FOLDS = "cross-validation.json"
 PARTS = (("test", "predictions-test.csv"), ("validation", "predictions-validation.csv"))
 
@@ -107,11 +110,9 @@ def _sources(names: Sequence[str], root: Path) -> tuple[Source, ...]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}; is the run finished?") from error
-    except ValueError as error:
-        raise ModelError(f"{path}: damaged: {error}") from error
+        said = json_file.read(path, MOST)
+    except FileError as error:
+        raise ModelError(f"{error}; is the run finished?") from error
     if not isinstance(said, dict):
         raise ModelError(f"{path}: damaged: no JSON object")
     return said
@@ -121,7 +122,7 @@ def _part(path: Path, name: str, root: Path, classes: tuple[str, ...]) -> Part:
     place = {label: index for index, label in enumerate(classes)}
     names, labels, rows = [], [], []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(io.BufferedReader(open_file(path)), newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             header = next(reader, [])
             if tuple(header[3:]) != classes:
@@ -131,6 +132,8 @@ def _part(path: Path, name: str, root: Path, classes: tuple[str, ...]) -> Part:
                 labels.append(place[row[1]])
                 rows.append(np.array(row[3:], np.float32))
         probabilities = np.stack(rows) if rows else np.empty((0, len(classes)), np.float32)
+    except FileError as error:
+        raise ModelError(str(error)) from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, IndexError, csv.Error) as error:

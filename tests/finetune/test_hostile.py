@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,14 +18,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from caffe2torch.errors import CaffeError, DataError, ModelError
+from caffe2torch import headers, onnx_file
+from caffe2torch.errors import CaffeError, DataError, FileError, ModelError
 from caffe2torch.pictures import load_picture
+from caffe2torch.wire import varint
 from finetune.checkpoint import read_config
 from finetune.data.boxes import read_boxes
-from finetune.data.idx import read_idx
+from finetune.data.idx import is_idx, read_idx
 from finetune.data.lists import read_list
 from finetune.export import export_run, read_run
 from finetune.onnx_file import read_metadata
+from finetune.report import write_report
 from finetune.runtime import open_model
 from fuzz.mutations import KINDS, Step, mutated
 from tests.caffe2torch.test_hostile_folders import places, put
@@ -202,3 +206,83 @@ def test_annotations_that_swell(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_boxes(path)
     assert "root:" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_nothing_is_waited_for(run: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name in ("best.safetensors", "config.json"):
+        (run / name).unlink()
+        (run / name).symlink_to(pipe)
+        for use in (export_run, read_run):
+            with pytest.raises(ModelError, match="not a regular file"):
+                use(run)  # type: ignore[operator]
+    with pytest.raises(ModelError, match="not a regular file"):
+        write_report(run)
+    for read in (read_metadata, read_idx):
+        with pytest.raises(CaffeError, match="not a regular file"):
+            read(pipe)
+    assert not is_idx(pipe)
+
+
+def test_a_config_without_end(run: Path) -> None:
+    (run / "config.json").unlink()
+    (run / "config.json").symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match="not a regular file"):
+        read_config(run)
+    (run / "config.json").unlink()
+    (run / "config.json").touch()
+    os.truncate(run / "config.json", 1 << 31)
+    with pytest.raises(ModelError, match="2,147,483,648 bytes; 67,108,864 are allowed"):
+        read_config(run)
+
+
+def test_more_nodes_than_any_net_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "MOST_FIELDS", 1000)
+    for count, refused in ((900, False), (1100, True)):
+        nodes, path = b"\x0a\x00" * count, tmp_path / f"{count}.onnx"
+        path.write_bytes(b"\x08\x07\x3a" + varint(len(nodes)) + nodes)
+        if not refused:
+            assert read_metadata(path) == {}
+            continue
+        with pytest.raises(ModelError, match="more than 1,000 fields"):
+            read_metadata(path)
+        with pytest.raises(FileError, match=r"cannot be run: .*fields"):
+            onnx_file.read(path)
+
+
+EXTERNAL = b"\x70\x01"  # a tensor that says that its numbers lie elsewhere
+ELSEWHERE = {
+    "a 64-bit value that protobuf cuts to 1": {7: {5: b"\x70\x81\x80\x80\x80\x10"}},
+    "training": {7: b"", 20: {1: {5: EXTERNAL}}},
+    "a default of a function": {7: b"", 25: {11: {5: EXTERNAL}}},
+}
+
+
+@pytest.mark.parametrize("content", ELSEWHERE.values(), ids=list(ELSEWHERE))
+def test_weights_elsewhere_are_seen_wherever_they_hide(content: Any, tmp_path: Path) -> None:
+    def whole(part: Any) -> bytes:
+        if isinstance(part, bytes):
+            return part
+        fields = ((number, whole(inside)) for number, inside in part.items())
+        return b"".join(varint(number << 3 | 2) + varint(len(body)) + body for number, body in fields)
+
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x07" + whole(content))
+    with pytest.raises(ModelError, match="keeps weights in other files"):
+        read_metadata(path)
+    with pytest.raises(FileError, match="keeps weights in other files"):
+        onnx_file.read(path)
+
+
+def test_an_idx_file_that_shrinks_or_is_swapped(tmp_path: Path) -> None:
+    path = tmp_path / "x-idx3-ubyte"
+    path.write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 2, 4, 4) + bytes(range(32)))
+    found = read_idx(path)
+    assert found[1][0, 0] == 16
+    os.truncate(path, 20)
+    with pytest.raises(DataError, match="has changed"):
+        found[1]
+    with pytest.raises(DataError, match="truncated"):
+        read_idx(path)

@@ -134,10 +134,10 @@ def test_what_is_no_model(model: Path, tmp_path: Path) -> None:
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ModelError, match=rf"{name}: not an ONNX file"):
+        with pytest.raises(ModelError, match=rf"{name}: (not|the file is empty;) an ONNX file"):
             open_model(tmp_path / name)
     for path in (tmp_path / "missing.onnx", tmp_path):
-        with pytest.raises(ModelError, match="cannot be read"):
+        with pytest.raises(ModelError, match="No such file|not a regular file"):
             open_model(path)
     for length in range(0, len(data), 7):
         (tmp_path / "cut.onnx").write_bytes(data[:length])
