@@ -75,8 +75,13 @@ def note(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print on stdout: what was asked for."""
-    click.echo(printable(text))
+    """Print on stdout: what was asked for. Failure where that cannot be written, and not what was done before."""
+    try:
+        click.echo(printable(text))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failure(f"what was done cannot be told, stdout cannot be written: {error.strerror}") from error
 
 
 def printable(text: str) -> str:

@@ -210,6 +210,26 @@ def test_what_is_there_is_not_replaced(model: Path, tmp_path: Path) -> None:
     assert model.is_file()
 
 
+@pytest.mark.parametrize("place", [".", ".."])
+def test_a_place_without_a_name_is_no_fault_of_the_program(
+    place: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "has no name of its own" in one_line(call("convert", model, "-o", place, "--no-verify", "--force"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_a_full_stdout_is_named_and_not_the_folder(model: Path, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "from caffe2torch.cli import main; main()"]
+    words = [*program, "convert", str(model), "-o", str(tmp_path / "out"), "--no-verify"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1, "error: what was done cannot be told, stdout cannot be written: No space left on device\n",
+    )  # fmt: skip
+    assert "config.json" in names(tmp_path / "out")
+
+
 @pytest.mark.parametrize("place", [".", "..", "/"])
 def test_a_folder_given_as_the_model(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

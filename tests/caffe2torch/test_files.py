@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -254,11 +255,14 @@ def test_what_has_the_name_of_a_place_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
-def test_what_cannot_be_removed_is_named_and_blocks_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for folder in (tmp_path, *list(tmp_path.parents)[:-1]):
-        if not os.stat(folder).st_mode & 1:
-            pytest.skip("nobody else gets there")
-    place = tmp_path / "place"
+def test_what_cannot_be_removed_is_named_and_blocks_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with TemporaryDirectory() as name:  # pytest's own are closed to others
+        Path(name).chmod(0o711)
+        check_that_it_blocks_nothing(Path(name) / "place")
+    assert ".out.1.part: is the folder that was replaced, and could not be removed" in capfd.readouterr().err
+
+
+def check_that_it_blocks_nothing(place: Path) -> None:
     place.mkdir()
     place.chmod(0o777)
     (place / "out").mkdir()
@@ -272,7 +276,6 @@ def test_what_cannot_be_removed_is_named_and_blocks_nothing(tmp_path: Path, capf
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert content(place) == {"out/a": "new", ".out.1.part/a": ""}
-    assert ".out.1.part: is the folder that was replaced, and could not be removed" in capfd.readouterr().err
 
 
 def test_a_strangers_folder_is_not_taken_for_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
