@@ -87,7 +87,7 @@ def _completed(net: Net, weights: Net) -> Net:
         if operation is None or other is None or other.type != layer.type:
             continue
         more = {name: other.params[name] for name in operation.completed if name in other.params}
-        more = {name: fields for name, fields in more.items() if name not in layer.params}
+        more = {name: fields for name, fields in more.items() if not layer.params.get(name)}
         if more:
             layers[place] = replace(layer, params={**layer.params, **more})
             notes.append(f"layer {layer.name} ({layer.type}): {', '.join(more)} as {weights.path} has it")

@@ -54,9 +54,10 @@ def test_files(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_crop_that_only_the_caffemodel_tells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crop", ["", "crop_center_param { }"])
+def test_a_crop_that_only_the_caffemodel_tells(crop: str, tmp_path: Path) -> None:
     model, _ = files("upresnet10", tmp_path)
-    path = nets.write(tmp_path, *upresnet10(crop=""), name="published")
+    path = nets.write(tmp_path, *upresnet10(crop=crop), name="published")
     converted = caffe2torch.convert(model, path)
     assert graph_of(converted).notes[0] == f"layer crop0 (CropCenter): crop_center_param as {model} has it"
     feeds = nets.sample(converted)
