@@ -62,6 +62,8 @@ def unknown(message: Any) -> tuple[str, ...]:
 def _unknown(message: Any, prefix: str) -> Iterator[str]:
     from google.protobuf.unknown_fields import UnknownFieldSet
 
+    if prefix and not message.DESCRIPTOR.fields:
+        return  # a message that nobody looks into, as SSD's save_output_param
     for found in UnknownFieldSet(message):
         known = message.DESCRIPTOR.fields_by_number.get(found.field_number)
         if known is not None and known.enum_type is not None and found.wire_type == 0:

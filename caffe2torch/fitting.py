@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from caffe2torch import fields, forks
+from caffe2torch import fields, forks, strangers
 from caffe2torch.errors import NetError
 from caffe2torch.readings import V1, Candidate, candidates
 from caffe2torch.upgrade import type_name
@@ -89,6 +90,10 @@ def of_net(net: Any, where: str, fork: str | None = None, raw: bytes = b"") -> d
             forced = any(fork in each.forks for each in declared)
             content = contents[place] if contents else layer.SerializePartialToString()
             found[place] = fit(content, meant(declared, fork), generation, forced)
+        fitting = found.get(place, Fit())
+        refused = fitting.misread or strangers.refusal(fitting.ways[0].message if fitting.ways else layer, fork)
+        if refused:
+            found[place] = replace(fitting, misread=refused)
     return _of_one_fork(found)
 
 
@@ -159,7 +164,7 @@ def _misread(best: Sequence[_Judged]) -> str:
     who = _who([each.candidate for each in best])
     if first.inner:
         return f"its {first.inner[0]} is a field that {who} does not have; --fork NAME reads it nevertheless"
-    strange = [int(name) for name in first.unknown if name.isdigit() and not _harmless(int(name))]
+    strange = _strange(first, {fork for each in best for fork in each.candidate.forks})
     if strange and not any(each.own for each in best):
         known = "; ".join(f"{name} in {forks.titles(of)}" for name, of in forks.fields_of_number(strange[0]).items())
         return (
@@ -169,8 +174,28 @@ def _misread(best: Sequence[_Judged]) -> str:
     return ""
 
 
-def _harmless(number: int) -> bool:
-    return any(forks.harmless("LayerParameter", name) for name in forks.fields_of_number(number))
+def _strange(judged: _Judged, having: AbstractSet[str]) -> list[int]:
+    """The numbers under which a layer's own fields may lie: not those of what cannot but be harmless in the forks
+    ``having`` the layer.
+
+    Nor is a message of BVLC's sure to be what it seems, where forks have its number and the type has no use for it.
+    """
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    found = [
+        each.field_number
+        for each in UnknownFieldSet(judged.message)
+        if str(each.field_number) in judged.unknown and not _harmless(each, having)
+    ]
+    own = judged.candidate.own | judged.candidate.fields.keys() | _COMMON
+    others = [field for field, _ in judged.message.ListFields() if field.name.endswith("_param")]
+    return found + [each.number for each in others if each.name not in own and forks.fields_of_number(each.number)]
+
+
+def _harmless(found: Any, having: AbstractSet[str]) -> bool:
+    """Whether an unknown field of LayerParameter can be one that changes nothing."""
+    known = forks.meanings("LayerParameter", found.field_number, found.wire_type)
+    return any(forks.harmless("LayerParameter", name) and not having.isdisjoint(of) for name, of in known.items())
 
 
 def _who(found: Sequence[Candidate]) -> str:

@@ -94,6 +94,28 @@ def neutral(message: str, field: str, value: str) -> bool:
         return False
 
 
+def wire_type(message: str, field: str) -> int:
+    """How a binary file holds a fork's field: 0 for a varint, 1 and 5 for 8 and 4 bytes, 2 for a length."""
+    return int(_table()["wires"].get(message, {}).get(field, 2))
+
+
+def meanings(message: str, number: int, wire: int) -> dict[str, list[str]]:
+    """The fields that forks gave a number of a message, and that are held in this way: field -> forks."""
+    every = _table()["fields" if message == "LayerParameter" else "subfields"]
+    named = every if message == "LayerParameter" else every.get(message, {})
+    found: dict[str, list[str]] = {}
+    for field, by_fork in named.items():
+        having = [fork for fork, given in by_fork.items() if given == number]
+        found |= {field: having} if having and wire_type(message, field) == wire else {}
+    return found
+
+
+def neutral_word(message: str, field: str) -> bool:
+    """Whether a fork's field leaves things as they are at an enum's first name, which a binary file has as 0."""
+    default = _table()["neutral"].get(message, {}).get(field, "")
+    return default in ("NONE_FUSION", "None", "tflite")
+
+
 def _number(text: str, truths: Mapping[str, float]) -> float:
     return truths[text] if text in truths else float(text.rstrip("fF"))
 

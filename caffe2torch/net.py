@@ -73,6 +73,10 @@ class Fields(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._set)
 
+    def at_default(self, name: str) -> bool:
+        """Whether the file sets a field to what it would be anyway."""
+        return name in self._defaults and bool(self._set[name] == self._defaults[name])
+
     def without(self, name: str) -> Fields:
         """The same fields with one of them unset."""
         return Fields({key: value for key, value in self._set.items() if key != name}, self._defaults)

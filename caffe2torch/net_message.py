@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch import fields, limits, phases, upgrade
+from caffe2torch import fields, limits, phases, strangers, upgrade
 from caffe2torch.errors import TextError
 from caffe2torch.fitting import Fit
 from caffe2torch.net import Blob, Input, Layer, Net, ParamSpec, ReadAs, Rule, Shape
@@ -34,7 +34,7 @@ def to_net(message: Any, path: str, blobs: Sequence[Blobs] | None = None, fits: 
         holders = "1 layer holds" if len(odd) == 1 else f"{len(odd)} layers hold"
         more.append(
             f"{holders} fields that Caffe does not know, first {odd[0].name}: "
-            f"{', '.join(odd[0].unknown[:_NAMED])}; passed over, as Caffe does"
+            f"{', '.join(map(strangers.named, odd[0].unknown[:_NAMED]))}; passed over, as Caffe does"
         )
     net = Net(fields.plain_text(message.name), inputs, layers, path, notes=(*notes, *more))
     limits.check_net(net)
@@ -105,7 +105,8 @@ def _type(known: fields.Fields) -> str:
     if known.type != "Python":
         return str(known.type)
     python = known.get("python_param", {})
-    return ":".join(["Python", ".".join(filter(None, (python.get("module"), python.get("layer"))))]).rstrip(":")
+    module = python.get("module", "").removeprefix("lib.")  # py-faster-rcnn's folder
+    return ":".join(["Python", ".".join(filter(None, (module, python.get("layer"))))]).rstrip(":")
 
 
 def _spec(spec: fields.Fields) -> ParamSpec:

@@ -248,11 +248,10 @@ def _parse(cls: type[Operation], layer: Layer, bottoms: Sequence[Shape]) -> Oper
     if layer.loss_weights and len(layer.loss_weights) != len(layer.tops):
         raise LayerError(f"loss_weight is set {len(layer.loss_weights)} times for {len(layer.tops)} tops")
     for message, names in cls.understood.items():
-        unread = [name for name in layer.params.get(message, ()) if name not in names]
+        given = layer.params.get(message, Fields({}, {}))
+        unread = [name for name in given if name not in names and not given.at_default(name)]
         if unread:
-            raise NotSupportedError(
-                f"{message}.{unread[0]}={_short(layer.params[message][unread[0]])} is not supported"
-            )
+            raise NotSupportedError(f"{message}.{unread[0]}={_short(given[unread[0]])} is not supported")
     try:
         with np.errstate(all="ignore"):
             return cls.parse(layer, bottoms)

@@ -53,7 +53,8 @@ class Normalize(Operation):
             return _of_caffe_windows(layer, bottoms[0])
         if len(layer.tops) != 1:
             raise LayerError("SSD's Normalize has one top")
-        if "norm_param" not in layer.params and not layer.blobs:
+        either = not layer.readings  # one of several readings; one alone was asked for
+        if either and "norm_param" not in layer.params and not layer.blobs:
             raise LayerError("without norm_param and blobs it is caffe-windows'; for SSD's defaults say norm_param {}")
         p = layer.param("norm_param")
         if not getattr(p, "add_eps_before_sqrt", True):

@@ -82,7 +82,8 @@ def _python_anchors(scales: Sequence[float]) -> tuple[Box, ...]:
 def _options(text: str) -> dict[str, float | list[float]]:
     """The mapping in a ``param_str``, YAML such as ``'feat_stride': 16`` or ``{feat_stride: 16, scales: [4, 8]}``."""
     number = r"[-+]?(?:\d+\.?\d*|\.\d+)"
-    pair = re.compile(rf"\s*(['\"]?)(\w+)\1\s*:\s*({number}|[\[(][\s\d.,+-]*[\])])\s*(?:[,\n]|$)")
+    several = rf"(?:!!python/tuple\s*)?(?:[\[(][\s\d.,+-]*[\])]|(?:\n\s*-\s+{number}[ \t]*)+)"
+    pair = re.compile(rf"\s*(['\"]?)(\w+)\1[ \t]*:[ \t]*({number}|{several})\s*(?:[,\n]|$)")
     inner = text.strip()
     if inner.startswith("{") and inner.endswith("}"):
         inner = inner[1:-1].strip()
@@ -93,6 +94,6 @@ def _options(text: str) -> dict[str, float | list[float]]:
         if found is None or found[2] not in ("feat_stride", "scales"):
             raise LayerError(f"param_str {text!r} says more than feat_stride and scales, which are understood")
         values = [float(value) for value in re.findall(number, found[3])]
-        options[found[2]] = values if found[3][0] in "[(" else values[0]
+        options[found[2]] = values[0] if re.fullmatch(number, found[3]) else values
         place = found.end()
     return options

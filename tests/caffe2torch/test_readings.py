@@ -282,6 +282,79 @@ def test_engines_of_forks_change_nothing(tmp_path: Path) -> None:
     assert caffe2torch.load_net(path).layers[0].param("permute_param").order == (1,)
 
 
+@pytest.mark.parametrize("number", [143, 145, 147, 149, 151, 152, 156, 158, 208, 300])
+def test_a_message_under_a_number_of_others_is_not_lost(number: int, tmp_path: Path) -> None:
+    """Some forks have harmless fields, or BVLC another layer's message, under these numbers."""
+    path = binary(tmp_path, layer("ShuffleChannel", sub(number, whole(1, 2))))
+    with pytest.raises(CaffeError, match="ShuffleChannel"):
+        caffe2torch.convert(path, input_shape=(1, 4, 6, 6))
+    path = binary(tmp_path, layer("ReLU6", sub(number, real(1, 0.5)) if number < 150 else whole(number, 1)))
+    if number in (145, 147):
+        with pytest.raises(CaffeError, match=f"a field {number}, which no fork"):
+            caffe2torch.convert(path, input_shape=(1, 4, 6, 6))
+
+
+def test_what_nobody_looks_into_may_hold_anything(tmp_path: Path) -> None:
+    saving = sub(13, sub(1, b"out"), sub(4, b"map.txt"))
+    path = binary(
+        tmp_path, layer("DetectionOutput", sub(204, whole(1, 2), saving, whole(7, 5)), bottoms=("x", "c", "p"))
+    )
+    found = caffe2torch.load_net(path).layers[0]
+    assert not found.misread
+    assert found.param("detection_output_param").keep_top_k == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "says"),
+    [
+        ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(26, 1)), "convolution_param.26=1 is pad_l in foss-"),
+        ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(51, 3)), "_param.51=3 is width_group in inisis"),
+        ("ReLU", sub(123, real(6, 2)), "relu_param.6=2 is maximum in foss-for-synopsys"),
+        ("InnerProduct", sub(117, whole(1, 2), whole(8, 1)), ""),  # synopsys' dis_mode, too
+        ("BatchNorm", sub(139, whole(5, 1)), "_param.5=1 is use_weight_bias in intel/caffe; disable"),
+        ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(26, 0)), ""),
+        ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(19, 1)), ""),
+        ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(77, 1)), ""),
+        ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(32, 0)), ""),  # an enum's first name
+    ],
+)
+def test_forks_fields_within_bvlcs_messages(kind: str, content: bytes, says: str, tmp_path: Path) -> None:
+    path = binary(tmp_path, layer(kind, content))
+    misread = caffe2torch.load_net(path).layers[0].misread
+    assert says in misread and bool(says) == bool(misread)
+    assert not caffe2torch.load_net(path, fork="bvlc").layers[0].misread
+    if says:
+        with pytest.raises(NetError, match=f"it \\({kind}\\): its .* not supported; --fork bvlc passes it over"):
+            caffe2torch.convert(path, input_shape=(1, 2, 6, 6))
+
+
+@pytest.mark.parametrize(
+    ("fork", "says"),
+    [
+        ("intel", "=1 is relu in intel/caffe, which"),
+        ("synopsys", "pad_type"),
+        ("mobilenet-ssd", "tf_pad"),
+        ("nvcaffe", ""),
+    ],
+)
+def test_the_fork_that_is_asked_for_tells_what_a_number_means(fork: str, says: str, tmp_path: Path) -> None:
+    path = binary(tmp_path, layer("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(19, 1))))
+    found = caffe2torch.load_net(path, fork=fork)
+    assert says in found.layers[0].misread and bool(says) == bool(found.layers[0].misread)
+    assert "convolution_param.19 (" in found.notes[0] and "relu in intel/caffe" in found.notes[0]
+
+
+def test_a_forks_field_at_its_default_is_no_matter(tmp_path: Path) -> None:
+    text = "prior_box_param { min_size: 4 reduce_boxes: %s }"
+    for value in ("false", "true"):
+        lines = nets.given("x", 1, 2, 6, 6), nets.layer("it", "PriorBox", "x x", "y", text % value)
+        if value == "true":
+            with pytest.raises(NetError, match="reduce_boxes=True is not supported"):
+                nets.module(tmp_path, *lines)
+        else:
+            assert nets.module(tmp_path, *lines).output_names == ("y",)
+
+
 def test_a_forks_required_fields_need_not_be_bvlcs(tmp_path: Path) -> None:
     """148 is BVLC's clip_param, which requires two fields, and intel's smooth_l1_loss_param."""
     binary(tmp_path, layer("SmoothL1Loss", sub(148, real(1, 3)), bottoms=("x", "t")))

@@ -278,6 +278,26 @@ def test_proposal_of_py_faster_rcnn(tmp_path: Path, scale: float) -> None:
     np.testing.assert_allclose(best[:, 0], score[order], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'feat_stride': 16\n'scales': !!python/tuple [1, 3]",
+        "{feat_stride: 16, scales: [1, 3]}",
+        "feat_stride: 16\nscales:\n  - 1\n  - 3",
+        "scales:\n- 1\n- 3.0\nfeat_stride: 16\n",
+        "'scales': !!python/tuple\n- 1\n- 3\n'feat_stride': 16",
+    ],
+)
+def test_ways_to_write_param_str(text: str) -> None:
+    assert _options(text) == {"feat_stride": 16.0, "scales": [1.0, 3.0]}
+
+
+def test_a_module_within_lib(tmp_path: Path) -> None:
+    feeds = network(7, 1, 6, [64, 80, 1])
+    text = python_layer("'feat_stride': 16\\n'scales': [1, 3]").replace('"rpn.', '"lib.rpn.')
+    assert len(run_proposal(tmp_path, "Python", text, feeds)) == 2
+
+
 def test_regions_flow_on_into_pooling(tmp_path: Path) -> None:
     feeds = network(8, 1, 9, [64, 80, 1]) | {"x": np.random.default_rng(9).standard_normal((1, 3, 4, 5)).astype(F)}
     lines = [nets.given(name, *array.shape) for name, array in feeds.items()]

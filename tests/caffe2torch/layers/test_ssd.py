@@ -96,14 +96,13 @@ def test_normalize_gives_its_norm(tmp_path: Path, kind: str) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_normalize_without_a_message_is_of_caffe_windows_until_the_file_has_a_scale(tmp_path: Path) -> None:
+def test_normalize_without_a_message_is_of_caffe_windows_until_a_scale_or_the_fork_tells(tmp_path: Path) -> None:
     lines = [nets.given("x", 1, 3, 2, 2), nets.layer("layer", "Normalize", "x", "out")]
     assert not nets.module(tmp_path, *lines).state_dict()
     weights = nets.caffemodel(tmp_path / "a.caffemodel", {"layer": [np.full((), 3, np.float32)]}, "Normalize")
     module = caffe2torch.convert(weights, nets.write(tmp_path, *lines))
     assert module.state_dict()["layer.weight"] == 3
-    with pytest.raises(caffe2torch.CaffeError, match="norm_param"):
-        nets.module(tmp_path, *lines, fork="ssd")
+    assert nets.module(tmp_path, *lines, fork="ssd").state_dict()["layer.weight"] == 1
 
 
 def priors(p: dict[str, Any], cells: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
