@@ -20,6 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LONGEST = 1_000  # characters of a reason that are shown: a hostile file can make it of megabytes
+MOST_TOLD = 100  # problems of one net that are told; 20,000 layers can have one each
+
 
 class CaffeError(Exception):
     """Base of all errors about a user's file, net, data or machine."""
@@ -70,7 +73,8 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.layer} ({self.type}): {self.reason}"
+        reason = self.reason if len(self.reason) <= LONGEST else f"{self.reason[: LONGEST - 1]}…"
+        return f"{self.layer} ({self.type}): {reason}"
 
 
 class NetError(CaffeError):
@@ -85,6 +89,12 @@ class NetError(CaffeError):
 
     @classmethod
     def of(cls, problems: Sequence[Problem], layers: int, where: str) -> NetError:
-        """One error for all problems of a net of ``layers`` layers."""
+        """One error for all problems of a net of ``layers`` layers; the first of many are told."""
         head = f"{where}: {len(problems)} of {layers} layers cannot be converted:"
-        return cls("\n".join([head, *(f"  {problem}" for problem in problems)]), problems)
+        return cls("\n".join([head, *(f"  {line}" for line in told(problems))]), problems)
+
+
+def told(problems: Sequence[Problem]) -> list[str]:
+    """A line for each of the first problems, and one that counts the others."""
+    others = [f"… and {len(problems) - MOST_TOLD:,} more"] if len(problems) > MOST_TOLD else []
+    return [*map(str, problems[:MOST_TOLD]), *others]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from caffe2torch.errors import CaffeError, FileError
 from caffe2torch.net import Input
+from caffe2torch.tensors import open_file
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: grey of RGB, as OpenCV and Pillow make it
 ORDERS = {"BGR": 3, "RGB": 3, "GRAY": 1}
@@ -94,9 +97,10 @@ def read_mean(text: str, channels: int) -> tuple[float, ...]:
         try:
             values = tuple(float(part) for part in text.split(","))
         except ValueError:
-            raise FileError(
-                f"--mean {text}: no such file, nor numbers; give B,G,R (as 104,117,123), a .binaryproto or a .npy"
-            ) from None
+            what = "no such file, nor numbers"
+            if os.path.lexists(path):
+                what = "a folder, pipe or device" if path.exists() else "a link that leads nowhere"
+            raise FileError(f"--mean {text}: {what}; give B,G,R (as 104,117,123), a .binaryproto or a .npy") from None
     if len(values) == 1:
         values *= channels
     if len(values) != channels:
@@ -116,7 +120,10 @@ def _per_channel(picture: np.ndarray, text: str) -> tuple[float, ...]:
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), np.float64)
+        with BufferedReader(open_file(path)) as file:
+            return np.asarray(np.load(file, allow_pickle=False), np.float64)
+    except FileError:
+        raise
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise FileError(f"{path}: not a .npy of numbers: {error}") from error
 

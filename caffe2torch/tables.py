@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffe2torch import forks, known, readings, registry
+from caffe2torch.errors import told
 from caffe2torch.terminal import console, printable, say
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from caffe2torch.inspection import Inspection
     from caffe2torch.net import Shape
     from caffe2torch.verify import Comparison
+
+LAYERS = ("layer", "type", "top", "shape", "parameters", "multiply-adds")
+MOST_AXES = 32  # of a shape that are shown, as many as a blob of Caffe can have
+MOST_ROWS = 500  # that rich lays out; it takes half a millisecond for each
+WIDEST = 40  # characters of a column that is printed plainly
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
@@ -40,6 +46,8 @@ def shape_text(shape: Shape | None) -> str:
     """``1 x 64 x 224 x 224``, ``?`` if it is not known."""
     if shape is None:
         return "?"
+    if len(shape) > MOST_AXES:
+        return f"{' x '.join(map(str, shape[:MOST_AXES]))} x … ({len(shape):,} axes)"
     return " x ".join(map(str, shape)) if shape else "scalar"
 
 
@@ -51,26 +59,39 @@ def show_inspection(found: Inspection) -> None:
     say(f"{net.weights_path or net.path}: {name}, {len(found.rows)} layers")
     for blob, shape in found.inputs.items():
         say(f"  input {blob}: {shape_text(shape)}")
-    table = _table(
-        "layer", "type", "top", "shape", "parameters", "multiply-adds", right=("parameters", "multiply-adds")
-    )
-    for row in found.rows:
-        table.add_row(
-            _text(row.layer.name),
-            _text(row.layer.type),
-            _text(", ".join(row.layer.tops)),
+    total = found.multiply_adds
+    rows = [
+        (
+            row.layer.name,
+            row.layer.type,
+            ", ".join(row.layer.tops),
             ", ".join(shape_text(shape) for shape in row.shapes),
             f"{row.parameters:,}" if row.parameters else "",
             "?" if row.multiply_adds is None else f"{row.multiply_adds:,}" if row.multiply_adds else "",
         )
-    total = found.multiply_adds
-    table.add_section()
-    table.add_row("total", "", "", "", f"{found.parameters:,}", "?" if total is None else f"{total:,}")
-    console().print(table)
-    for problem in found.problems:
-        say(f"  cannot be converted: {problem}")
+        for row in found.rows
+    ]
+    last = ("total", "", "", "", f"{found.parameters:,}", "?" if total is None else f"{total:,}")
+    if len(rows) > MOST_ROWS:
+        _show_plainly([LAYERS, *rows, last])
+    else:
+        table = _table(*LAYERS, right=LAYERS[-2:])
+        for cells in rows:
+            table.add_row(*map(_text, cells))
+        table.add_section()
+        table.add_row(*last)
+        console().print(table)
+    for line in told(found.problems):
+        say(f"  cannot be converted: {line}")
     for text in found.notes:
         say(f"  note: {text}")
+
+
+def _show_plainly(rows: Sequence[Sequence[str]]) -> None:
+    """Rows in columns of their usual width, at once; what is wider pushes its own row to the right."""
+    widths = [min(max(map(len, column)), WIDEST) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, map(printable, row), widths)).rstrip() for row in rows)
+    say("\n".join(line.replace("\n", "\\n") for line in lines))
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:

@@ -217,7 +217,7 @@ def test_nothing_is_waited_for(run: Path, tmp_path: Path) -> None:
         (run / name).symlink_to(pipe)
         for use in (export_run, read_run):
             with pytest.raises(ModelError, match="not a regular file"):
-                use(run)  # type: ignore[operator]
+                use(run)
     with pytest.raises(ModelError, match="not a regular file"):
         write_report(run)
     for read in (read_metadata, read_idx):
