@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
 import struct
+import threading
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -21,6 +23,9 @@ PICTURE_SUFFIXES = frozenset({".png", ".apng", ".gif", ".webp", ".avif"} | JPEG_
 
 # What Pillow may try. Not among them: what starts a program (EPS) or has no mark to be known by (TGA).
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+LARGE = 1 << 24  # pixels; decoded and turned upright it takes some 12 bytes for each
+ONE_LARGE = threading.Lock()  # a process's threads decode one large picture at a time
 
 # EXIF orientation (CIPA DC-008, tag 0x0112) -> what turns the stored picture upright.
 ORIENTATION = 0x0112
@@ -48,19 +53,20 @@ def load_picture(path: Path, size: tuple[int, int] | None = None, max_pixels: in
 
     Raises DataError, naming file and reason, for a file that is missing, not to be read, empty, not a picture,
     damaged or truncated, or whose header claims more than ``max_pixels`` pixels (nothing is decoded then).
+    Of pictures above 16 million pixels the threads of a process decode one at a time.
     """
     path = Path(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a folder; a pipe or device, which might never end
             raise DataError(f"{path}: not a file")
-        with open(path, "rb") as file:
-            picture = _decode(path, file, max_pixels)
+        with open(path, "rb") as file, contextlib.ExitStack() as alone:
+            picture = _decode(path, file, max_pixels, alone)
+            if size is not None:
+                height, width = size
+                picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+            return np.array(picture)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if size is not None:
-        height, width = size
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return np.array(picture)
 
 
 def find_pictures(path: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) -> list[Path]:
@@ -96,11 +102,13 @@ def _cannot_list(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def _decode(path: Path, file: object, max_pixels: int) -> Image.Image:
-    """The file's first picture, upright and in mode RGB."""
+def _decode(path: Path, file: object, max_pixels: int, alone: contextlib.ExitStack) -> Image.Image:
+    """The file's first picture, upright and in mode RGB; if it is a large one, ``alone`` keeps all others waiting."""
     try:
         with Image.open(file, formats=_formats()) as image:  # type: ignore[arg-type]
             _check_size(path, image, max_pixels)
+            if image.size[0] * image.size[1] > LARGE:
+                alone.enter_context(ONE_LARGE)
             image.load()
             return _rgb(path, _upright(image))
     except DataError:
