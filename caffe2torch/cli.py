@@ -49,6 +49,7 @@ class ShapeType(click.ParamType):
 @click.option("--input-shape", type=ShapeType(), help="Size of the input, over what the net says.")
 @FORK
 @click.option("--mean", metavar="FILE|B,G,R", help="Mean: numbers, a .binaryproto or a .npy.")
+@click.option("--scale", type=float, help="What pixels less the mean are multiplied by, such as 0.00390625.")
 @click.option("--channel-order", type=click.Choice(["BGR", "RGB"]), help="How the net wants its channels.")
 @click.option("--onnx", is_flag=True, help="Write model.onnx too.")
 @click.option("--no-verify", is_flag=True, help="Do not compare torch with onnxruntime; torch is not needed then.")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Options:
     fork: str | None = None
     mean: str | None = None
     channel_order: str | None = None
+    scale: float | None = None
     onnx: bool = False
     no_verify: bool = False
     force: bool = False
@@ -186,7 +188,12 @@ def _asked_for(found: Preprocessing, options: Options) -> Preprocessing:
         mean = read_mean(options.mean, ORDERS[order])
     elif mean is not None and order != found.channel_order:
         mean = mean[::-1]
-    return replace(found, channel_order=order, mean=mean, assumed=found.assumed and options.channel_order is None)
+    scale = found.scale if options.scale is None else options.scale
+    if not isfinite(scale) or scale == 0:
+        raise CaffeError(f"--scale {scale}: pixels are multiplied by it, so it is a number other than 0")
+    return replace(
+        found, channel_order=order, mean=mean, scale=scale, assumed=found.assumed and options.channel_order is None
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -64,11 +64,14 @@ def test_the_folder_is_named_after_the_model(model: Path, monkeypatch: pytest.Mo
 
 
 def test_convert_json_is_one_document(model: Path, tmp_path: Path) -> None:
-    result = call("convert", model, "-o", tmp_path / "out", "--onnx", "--json", "--mean", "104,117,123")
+    result = call(
+        "convert", model, "-o", tmp_path / "out", "--onnx", "--json", "--mean", "104,117,123", "--scale", "0.5"
+    )
     found = json.loads(result.stdout)
     assert found["outputs"] == {"prob": [1, 5]}
     assert found["parameters"] == 297
     assert found["preprocessing"]["mean"] == [104, 117, 123]
+    assert found["preprocessing"]["scale"] == 0.5
     assert set(found["files"]) == {"model.safetensors", "model.py", "config.json", "model.onnx"}
     assert max(found["verified"].values()) < 1e-4
     assert json.loads(call("convert", model, "-o", tmp_path / "b", "--no-verify", "--json").stdout)["verified"] is None
@@ -159,6 +162,8 @@ def test_all_that_cannot_be_converted_is_listed(tmp_path: Path) -> None:
     [
         (["--drop", "nothing*"], "nothing*"),
         (["--output", "nothing"], "nothing"),
+        (["--scale", "0"], "a number other than 0"),
+        (["--scale", "nan"], "a number other than 0"),
         (["--mean", "1,2"], "2 values for 3 channels"),
         (["--mean", "a,b,c"], "a,b,c"),
         (["--mean", "nan,1,2"], "nan,1,2"),
