@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch import folder, onnx_file, onnx_model
-from caffe2torch.answers import Answer, Boxes, Classes, FeatureMap, Mask, Numbers, Picture, interpret
+from caffe2torch.answers import DETECTIONS, Answer, Boxes, Classes, FeatureMap, Mask, Numbers, Picture, interpret
 from caffe2torch.errors import CaffeError, FileError, OutputError
 from caffe2torch.files import beside, refuse
 from caffe2torch.folder import Converted
@@ -69,9 +69,13 @@ def run(
     converted = folder.load(net.parent if net.suffix == ".onnx" else net)
     value = _picture_input(converted)
     pixels = load_picture(picture)
+    assumed = []
+    if _paints(converted):
+        converted, told = _at_size(converted, value.shape[:2] + pixels.shape[:2], net.suffix != ".onnx")
+        value = converted.graph.inputs[0]
+        assumed += told
     height, width = value.shape[2:]
     resized = load_picture(picture, (height, width))
-    assumed = []
     preprocessing = converted.preprocessing
     if preprocessing.mean is None:
         assumed.append("the mean is not known, none is subtracted; convert with --mean")
@@ -121,6 +125,30 @@ def _picture_input(converted: Converted) -> Any:
     if pictures[0].shape[1] not in (1, 3):
         raise CaffeError(f"{converted.path}: its input has {pictures[0].shape[1]} channels, a picture has 1 or 3")
     return pictures[0]
+
+
+def _paints(converted: Converted) -> bool:
+    """Whether all that a net gives is a picture, as upscalers do."""
+    made = [(value.shape, _types(converted).get(value.blob, "")) for value in converted.graph.outputs]
+    shape, kind = made[0] if len(made) == 1 else ((), "")
+    return (
+        len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) > 1 and kind not in (*DETECTIONS, "ArgMax", "Softmax")
+    )
+
+
+def _at_size(converted: Converted, shape: tuple[int, ...], free: bool) -> tuple[Converted, list[str]]:
+    """The net for pictures of another size, if it is ``free`` to and can take them; if not, a note that says so."""
+    taken = converted.graph.inputs[0].shape
+    if taken[2:] == shape[2:]:
+        return converted, []
+    why = "for which model.onnx was made" if not free else ""
+    if free:
+        try:
+            return converted.cut(converted.graph.output_names[0], shape), []
+        except CaffeError:
+            why = "as the net takes no other"
+    sizes = [f"{size[3]} x {size[2]}" for size in (shape, taken)]
+    return converted, [f"the picture was resized from {sizes[0]} to {sizes[1]}, {why}"]
 
 
 def _feed(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -101,7 +101,7 @@ def test_a_drawing_replaces_nothing_unasked(
     assert (picture.read_bytes(), out.read_text()) == (before, "mine")
     assert not (tmp_path / "t.txt").exists()
     assert call(painter, picture, "-o", out, "--force").exit_code == 0
-    assert Image.open(out).size == (8, 8)
+    assert Image.open(out).size == (120, 90)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for number in range(1, 4):
@@ -129,6 +129,19 @@ def test_features_are_called_so(picture: Path, tmp_path: Path, monkeypatch: pyte
     result = call(converted(tmp_path, "dense", *trunk, *dense), picture)
     assert result.stdout.startswith("score: mask\n"), result.stderr
     assert "drawn: noise." in result.stdout
+
+
+def test_an_upscaler_takes_the_picture_as_it_is(picture: Path, tmp_path: Path) -> None:
+    conv = "convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 }"
+    lines = nets.given("data", 1, 3, 16, 16), nets.layer("up", "Deconvolution", "data", "up", conv)
+    net, out = converted(tmp_path, "up", *lines), tmp_path / "out.png"
+    result = call(net, picture, "-o", out)
+    assert Image.open(out).size == (240, 180), result.stderr
+    assert "resized" not in result.stderr
+    fixed = nets.layer("fixed", "Reshape", "up", "same", "reshape_param { shape { dim: 1 dim: 3 dim: 32 dim: 32 } }")
+    result = call(converted(tmp_path, "fixed", *lines, fixed), picture, "-o", out, "--force")
+    assert Image.open(out).size == (32, 32), result.stderr
+    assert "note: the picture was resized from 120 x 90 to 16 x 16, as the net takes no other\n" in result.stderr
 
 
 def test_labels_that_are_no_text(picture: Path, tmp_path: Path) -> None:
