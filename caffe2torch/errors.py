@@ -73,7 +73,9 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        reason = self.reason if len(self.reason) <= LONGEST else f"{self.reason[: LONGEST - 1]}…"
+        reason = self.reason
+        if len(reason) > LONGEST:  # of a long shape in it, the middle goes
+            reason = f"{reason[: LONGEST // 2]} … {reason[3 - LONGEST // 2 :]}"
         return f"{self.layer} ({self.type}): {reason}"
 
 
