@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from caffe2torch import fields, forks, strangers
+from caffe2torch import fields, forks, registry, strangers
 from caffe2torch.errors import NetError
 from caffe2torch.readings import V1, Candidate, candidates
 from caffe2torch.upgrade import type_name
@@ -83,15 +83,17 @@ def of_net(net: Any, where: str, fork: str | None = None, raw: bytes = b"") -> d
     found = {} if net.layer else _v1_types(net.layers, where, fork)
     contents = _contents(raw, 100 if net.layer else 2)
     for place, layer in enumerate(net.layer or net.layers):
-        kind = layer.type if net.layer else type_name(_enum_name(layer))
-        declared = candidates(fields.plain_text(kind))
+        kind = fields.plain_text(layer.type if net.layer else type_name(_enum_name(layer)))
+        declared = candidates(kind)
         if declared and place not in found:
             generation = "LayerParameter" if net.layer else V1
             forced = any(fork in each.forks for each in declared)
             content = contents[place] if contents else layer.SerializePartialToString()
             found[place] = fit(content, meant(declared, fork), generation, forced)
         fitting = found.get(place, Fit())
-        refused = fitting.misread or strangers.refusal(fitting.ways[0].message if fitting.ways else layer, fork)
+        refused = fitting.misread
+        if not refused and registry.infers(kind):  # what serves training matters to none
+            refused = strangers.refusal(fitting.ways[0].message if fitting.ways else layer, fork)
         if refused:
             found[place] = replace(fitting, misread=refused)
     return _of_one_fork(found)

@@ -310,6 +310,7 @@ def test_what_nobody_looks_into_may_hold_anything(tmp_path: Path) -> None:
         ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(26, 1)), "convolution_param.26=1 is pad_l in foss-"),
         ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(51, 3)), "_param.51=3 is width_group in inisis"),
         ("ReLU", sub(123, real(6, 2)), "relu_param.6=2 is maximum in foss-for-synopsys"),
+        ("SoftmaxWithLoss", sub(125, real(3, 0.25)), ""),
         ("InnerProduct", sub(117, whole(1, 2), whole(8, 1)), ""),  # synopsys' dis_mode, too
         ("BatchNorm", sub(139, whole(5, 1)), "_param.5=1 is use_weight_bias in intel/caffe; disable"),
         ("Convolution", sub(106, whole(1, 2), whole(4, 1), whole(26, 0)), ""),
