@@ -190,11 +190,11 @@ def _any_colour(random: Random) -> tuple[int, int, int]:
 
 
 def _any_turn(random: Random) -> float:
-    """Degrees: mostly slight, sometimes up to 45, rarely on the side."""
+    """Degrees: mostly up to 45, often slight or none, rarely on the side."""
     kind = random.random()
-    if kind < 0.3:
+    if kind < 0.2:
         return 0.0
-    if kind < 0.65:
+    if kind < 0.4:
         return random.gauss(0, 12)
     if kind < 0.92:
         return random.uniform(-45, 45)

@@ -2,7 +2,7 @@
 
 DATA holds face_patches, animeface10, emoji_faces, boxes_cc_anime and boxes_scooby_val. The photos without faces are
 those that packages bring along: pip install --no-deps scikit-image scikit-learn gradio==6.31.0 imgaug foolbox. One core
-trains half an hour; a run that was stopped goes on with --resume. RUN/model.onnx is what finetune/models_shipped holds.
+trains an hour and a half; a run that was stopped goes on with --resume. RUN/model.onnx is what finetune/models_shipped holds.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def finish(run: Path, validation: Validation) -> None:
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default=Path("runs/detector"))
 @click.option("--drawn", type=int, default=150, help="Scenes to draw.")
-@click.option("--steps", type=int, default=2350)
+@click.option("--steps", type=int, default=6000)
 @click.option("--every", type=int, default=100)
 @click.option("--resume", is_flag=True, help="Go on with the run that was stopped.")
 def main(data: Path, run: Path, drawn: int, steps: int, every: int, resume: bool) -> None:
