@@ -2,7 +2,8 @@
 
 DATA holds face_patches, animeface10, emoji_faces, boxes_cc_anime and boxes_scooby_val. The photos without faces are
 those that packages bring along: pip install --no-deps scikit-image scikit-learn gradio==6.31.0 imgaug foolbox. One core
-trains an hour and a half; a run that was stopped goes on with --resume. RUN/model.onnx is what finetune/models_shipped holds.
+trains an hour and a half; a run that was stopped goes on with --resume. RUN/model.onnx is what finetune/models_shipped
+holds.
 """
 
 from __future__ import annotations

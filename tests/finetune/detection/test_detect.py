@@ -249,7 +249,7 @@ def test_files_of_one_name_are_told_apart(detector_file: Path, folder: Path, tmp
         (["a.png", "--conf", "2"], 2, "--conf"),
         (["a.png", "-m", "missing.onnx"], 1, "error: missing.onnx: no such file"),
         (["a.png", "--method", "windows"], 1, "error: --method windows wants -m"),
-        (["a.png", "--classify", "missing.onnx"], 1, "error: missing.onnx: no such file"),
+        (["a.png", "--classify", "missing.onnx"], 1, "error: missing.onnx: No such file"),
         (["missing.png"], 1, "error: missing.png: cannot be read"),
         (["a.png", "empty.png", "-o", "no/such/out.json"], 1, "error: no/such/out.json: the folder"),
         (["a.png", "-o", "no/such/out.json"], 1, "error: no/such/out.json: the folder"),
