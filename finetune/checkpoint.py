@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
 import os
@@ -88,7 +89,7 @@ def resumable(run: Path) -> Path | None:
 
 def partial_folders(run: Path) -> list[Path]:
     """What runs that are going on, or were killed, have left beside ``run``."""
-    return sorted(run.parent.glob(f"{run.name}.partial-*"))
+    return sorted(run.parent.glob(f"{glob.escape(run.name)}.partial-*"))
 
 
 @contextmanager
