@@ -88,6 +88,7 @@ class Entry:
 def measure(entry: Entry, limit: float) -> None:
     """Run it once; its peak memory is what the kernel says of that very process."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(entry.threads)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as what pip installs is
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(entry.words, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
