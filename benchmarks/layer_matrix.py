@@ -14,7 +14,7 @@ import csv
 from pathlib import Path
 
 from caffe2torch import coverage, registry
-from caffe2torch.phases import DATA_TYPES
+from caffe2torch.layers import DATA_TYPES
 
 TABLE = Path(__file__).with_name("layer_matrix.csv")
 RESOLVED = frozenset({"Input", "Split", "Silence"}) | DATA_TYPES  # what the graph resolves by itself

@@ -34,7 +34,7 @@ from caffe2torch.graph import resolve
 from caffe2torch.kept import Kept
 from caffe2torch.reader import load_net
 import onnx, onnx.shape_inference, onnx.numpy_helper
-registry.find("")
+registry.load_all()
 times, last = {}, time.process_time()
 def told(step):
     global last
@@ -73,7 +73,7 @@ LOAD = """
 import sys, time
 from caffe2torch import registry
 from caffe2torch.reader import load_net
-registry.find("")
+registry.load_all()
 load_net(sys.argv[1])
 begin = time.process_time()
 load_net(sys.argv[1])

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import caffe2torch
-from caffe2torch import known, phases, surgery, weights
+from caffe2torch import known, surgery, weights
 from caffe2torch.errors import NetError
 from caffe2torch.graph import Graph, resolve
 from caffe2torch.kept import Held, Kept
+from caffe2torch.layers import DATA_TYPES
 from caffe2torch.net import Net, Shape
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.reader import PathLike, load_net
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = "caffe2torch 1"
-_PICTURES = phases.DATA_TYPES - {"HDF5Data", "MemoryData"}  # these layers read pictures, as BGR
+_PICTURES = DATA_TYPES - {"HDF5Data", "MemoryData"}  # these layers read pictures, as BGR
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def of_net(net: Any, where: str, fork: str | None = None, raw: bytes = b"") -> d
     contents = _contents(raw, 100 if net.layer else 2)
     for place, layer in enumerate(net.layer or net.layers):
         kind = fields.plain_text(layer.type if net.layer else type_name(_enum_name(layer)))
+        registry.find(kind)  # declares what forks have in it
         declared = candidates(kind)
         if declared and place not in found:
             generation = "LayerParameter" if net.layer else V1
@@ -236,6 +237,7 @@ def _v1_types(layers: Any, where: str, asked: str | None) -> dict[int, Fit]:
 
 
 def _v1_fit(layer: Any, fork: str, kind: str) -> Fit:
+    registry.find(kind)
     declared = [each for each in candidates(kind) if fork in each.forks]
     own = declared or [Candidate(kind, (fork,), {}, frozenset())]
     return fit(layer.SerializePartialToString(), own, V1)

@@ -65,7 +65,6 @@ def from_json(given: Mapping[str, Any], path: str) -> Net:
     KeyError, TypeError, ValueError or AttributeError if it is something else, also where a number or a text stands in
     the place of the other: what is built of it is printed as Python. NetError as of any net.
     """
-    registry.find("")  # the types of all families, and what forks read in them, are known
     net = Net(
         name=_text(given["name"]),
         inputs=tuple(Input(_text(blob), shape(sizes)) for blob, sizes in given["inputs"].items()),
@@ -83,6 +82,7 @@ def shape(given: Any) -> Shape:
 
 def _restored(given: Mapping[str, Any]) -> Layer:
     kind, forks = _text(given["type"]), _texts(given.get("fork", []))
+    registry.find(kind)  # declares what forks have in it
     return Layer(
         name=_text(given["name"]),
         type=kind,

@@ -8,11 +8,9 @@ from itertools import chain, count
 
 from caffe2torch import registry
 from caffe2torch.errors import NetError
+from caffe2torch.layers import DATA_TYPES
 from caffe2torch.net import Fields, Input, Layer, Net, Rule, Shape
 
-DATA_TYPES = frozenset(
-    {"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "AnnotatedData", "VideoData", "DenseImageData"}
-)
 # Types without bottoms that compute something themselves.
 _SOURCE_TYPES = frozenset({"Input", "DummyData", "Parameter"})
 

@@ -39,7 +39,7 @@ def load_plugin(path: Any) -> str:
         if present.__file__ != str(file):
             raise CaffeError(f"{path}: another plugin of this name is loaded already, {present.__file__}")
         return file.name
-    registry.find("")
+    registry.load_all()
 
     def run() -> None:
         spec = importlib.util.spec_from_file_location(module, file)

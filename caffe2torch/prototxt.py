@@ -17,7 +17,7 @@ from caffe2torch import forks, limits, registry, schema
 from caffe2torch.errors import FileError, TextError
 from caffe2torch.fields import plain_text
 from caffe2torch.fitting import Fit, Way, meant
-from caffe2torch.phases import DATA_TYPES
+from caffe2torch.layers import DATA_TYPES
 from caffe2torch.readings import V1, Candidate, candidates, types_with
 from caffe2torch.tensors import open_file
 from caffe2torch.text_format import LONGEST, Reader, complete
@@ -230,7 +230,7 @@ def _asked(candidate: Candidate) -> bool:
 
 def _candidates(kind: str, descriptor: Any) -> tuple[Candidate, ...]:
     """The ways to read a layer; of a V1 type that only forks have, one at least."""
-    registry.find(kind)  # the types of all families are declared from here on
+    registry.find(kind)  # declares what forks have in it
     found = candidates(kind)
     if not found and descriptor.name == V1 and any(type_name(name) == kind for name in forks.v1_types()):
         return (Candidate(kind, (), {}, frozenset()),)
@@ -244,6 +244,7 @@ def _no_field(descriptor: Any, name: str, kind: str, near: list[str], known: lis
         return f"{said}; did you mean {near[0]}?"
     where = f" on a layer of type {kind}" if kind else ""
     if known:
+        registry.load_all()
         types = types_with(name) if descriptor.name in _WHOLE else []
         understood = f"; it is understood on layers of type {', '.join(types)}" if types else ""
         return (

@@ -37,8 +37,9 @@ def load_net(
     if caffemodel is None and prototxt is None:
         raise CaffeError("nothing to read: give a caffemodel, a prototxt or both")
     phase, stages, level = arguments.phase(phase), arguments.names(stages, "stages"), arguments.level(level)
-    registry.find("")  # the types of all families are known, and the forks they read
-    fork = None if fork is None else forks.canonical(fork, readings.fork_names())
+    if fork is not None:
+        registry.load_all()  # and with them the forks they read
+        fork = forks.canonical(fork, readings.fork_names())
     weights = None if caffemodel is None else Path(caffemodel)
     if prototxt is None:
         assert weights is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from caffe2torch import forks, readings
+from caffe2torch import forks, layers, readings
 from caffe2torch.calls import Step
 from caffe2torch.net import Fields, Layer, Shape
 
@@ -135,8 +135,12 @@ def layer(
 
 
 def find(type_name: str) -> type[Operation] | None:
-    """The Operation class of a layer type, or None."""
-    return _all().get(type_name)
+    """The Operation class of a layer type, or None; how its fields may be read is declared from here on."""
+    if type_name in _registered or type_name in layers.WITHOUT_FAMILY:
+        return _registered.get(type_name)
+    if type_name in _families():
+        importlib.import_module(f"{layers.__name__}.{_families()[type_name]}")
+    return _registered.get(type_name) or load_all().get(type_name)
 
 
 def infers(type_name: str) -> bool:
@@ -150,18 +154,26 @@ def foreign(layer: Layer) -> list[str]:
     cls = find(layer.type)
     own = set(cls.understood if cls else layer.params)
     own.update(name for each in readings.candidates(layer.type) for name in each.own)
-    others = {message for each in _all().values() for message in each.understood}
-    return [message for message in layer.params if message in others - own]
+    more = [message for message in layer.params if message not in own]
+    others = {message for each in load_all().values() for message in each.understood} if more else set()
+    return [message for message in more if message in others]
 
 
 def operations() -> Iterator[tuple[str, type[Operation]]]:
     """All layer types with their classes, sorted by family, then type."""
-    return iter(sorted(_all().items(), key=lambda item: (item[1].family, item[0])))
+    return iter(sorted(load_all().items(), key=lambda item: (item[1].family, item[0])))
 
 
 @cache
-def _all() -> dict[str, type[Operation]]:
-    from caffe2torch import layers, plugins
+def _families() -> dict[str, str]:
+    """Layer type -> the file that registers it."""
+    return {type_name: family for family, types in layers.FAMILIES.items() for type_name in types.split()}
+
+
+@cache
+def load_all() -> dict[str, type[Operation]]:
+    """All layer types, those of installed packages too; how forks' fields may be read is declared from here on."""
+    from caffe2torch import plugins
 
     for module in pkgutil.iter_modules(layers.__path__):
         importlib.import_module(f"{layers.__name__}.{module.name}")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 with atheris.instrument_imports(include=["caffe2torch"]):
     from caffe2torch import registry
 
-    registry.find("")
+    registry.load_all()
     from fuzz.targets import TARGETS
 
 from fuzz import corpus

@@ -33,7 +33,7 @@ NET = (
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """What a test loads is unloaded after it."""
-    registry.find("")
+    registry.load_all()
     before = (dict(registry._registered), dict(readings._declared), dict(plugins._loaded))
     sources = (dict(module_sources._places), dict(module_sources._origins))
     modules = set(sys.modules)

@@ -11,8 +11,8 @@ import pytest
 import caffe2torch
 from caffe2torch import registry, schema, upgrade, upgrade_v0
 from caffe2torch.errors import NetError
+from caffe2torch.layers import DATA_TYPES
 from caffe2torch.net import Net
-from caffe2torch.phases import DATA_TYPES
 from tests.caffe2torch.nets import run
 
 WEIGHTS = np.random.default_rng(0)
