@@ -16,7 +16,8 @@ from PIL import Image
 from caffe2torch.errors import DataError, ModelError, OutputError
 from caffe2torch.files import same
 from caffe2torch.pictures import load_picture
-from finetune.detection.overlay import overlay_place, write_overlay
+from finetune.detection.overlay import write_overlay
+from finetune.detection.sources import shown_name
 from finetune.overlays import overlaid
 from finetune.predict import Prediction
 from finetune.runtime import INPUT, Opened, open_session, positive, read_said, reading_metadata
@@ -83,13 +84,12 @@ def predict_masks(
             continue
         mask = model.mask(pixels)
         if overlay is not None:
-            place = _place(picture, roots)
-            target = overlay / overlay_place(place)
+            target = overlay / shown_name(_place(picture, roots))
             if target in written or same(target, picture):
                 what = "another picture was written there" if target in written else "is what is read"
                 raise OutputError(f"{target}: {what}; --overlay names another folder")
             written.add(target)
-            write_overlay(overlay, place, Image.fromarray(overlaid(pixels, mask)))
+            write_overlay(target, Image.fromarray(overlaid(pixels, mask)))
         yield Prediction(picture, (("face", float((mask >= 0.5).mean())),))
 
 

@@ -90,9 +90,9 @@ class Margins(click.ParamType["Margin | Path"]):
     type=click.Choice(["table", "json", "jsonl", "csv", "yolo", "coco"]),
     default="table",
     show_default=True,
-    help="yolo: labels (no scores); of several pictures a file each into the folder -o.",
+    help="yolo: labels, without scores; -o names a folder for them, a file a picture.",
 )
-@click.option("-o", "--output", type=FILE, help="File to write instead of stdout; a folder for YOLO's labels.")
+@click.option("-o", "--output", type=FILE, help="File to write instead of stdout; a folder with --format yolo.")
 @click.option("--overlay", metavar="DIR", type=FILE, help="Write the pictures with boxes, scores and names there.")
 @click.option("--font", type=FILE, help="For names in the overlay whose letters no font here has.")
 @click.option("--crops", metavar="DIR", type=FILE, help="Write each face as a picture there; by name if named.")

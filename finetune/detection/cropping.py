@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from caffe2torch.files import beside
+from finetune.detection.places import face_places
 from finetune.detection.results import Face, Seen
 from finetune.detection.sources import Source
 
@@ -57,18 +58,9 @@ def cut(picture: np.ndarray, face: Face, margin: Margin) -> np.ndarray:
 
 
 def write_crops(folder: Path, picture: np.ndarray, seen: Seen, source: Source, margin: Margin) -> None:
-    """A PNG file a face: FOLDER/picture-1.png, …; with names FOLDER/NAME/picture-1.png: a folder per class."""
+    """A PNG file a face, at places.face_places."""
     from PIL import Image
 
-    moment = "" if seen.frame is None else f"-{seen.frame:06}"
-    for number, face in enumerate(seen.faces, 1):
-        file = f"{source.stem.name}{moment}-{number}.png"
-        below = source.stem.parent if face.name is None else Path(as_file_name(face.name)) / source.stem.parent
-        with beside(folder / below / file) as place:
+    for target, face in zip(face_places(folder, source, seen), seen.faces, strict=True):
+        with beside(target) as place:
             Image.fromarray(cut(picture, face, margin)).save(place, "PNG")
-
-
-def as_file_name(name: str) -> str:
-    """A class's name as the name of a folder, on any system: what no file name may have becomes ``_``."""
-    kept = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name).strip(" ")
-    return kept if kept.strip(".") else f"_{kept}"

@@ -12,7 +12,7 @@ from caffe2torch.errors import OutputError
 from finetune.detection.results import Seen
 from finetune.detection.sources import Source
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Journal:
@@ -27,7 +27,7 @@ class Journal:
         Raises OutputError if that one was kept with other settings, is none, or cannot be written.
         """
         self.path = path
-        self._done: dict[str, tuple[list[int], list[Seen]]] = {}
+        self._done: dict[str, tuple[list[int], list[str] | None, list[Seen]]] = {}  # stamp, names, seen
         self._lines = 0
         head = {"journal": FORMAT, "settings": json.loads(json.dumps(settings))}
         sound = self._read(head) if resume and path.exists() else None
@@ -48,15 +48,17 @@ class Journal:
 
     def done(self, source: Source) -> list[Seen] | None:
         """What was seen in that file, if it is done and has not been changed since; errors are tried again."""
-        stamp, seen = self._done.get(str(source.path), (None, []))
+        stamp, names, seen = self._done.get(str(source.path), (None, None, []))
         if stamp is None or stamp != _stamp(source.path) or any(one.error for one in seen):
+            return None
+        if names is not None and names != _names(source):  # a file of the same name came before it
             return None
         return seen
 
     def add(self, source: Source, seen: Sequence[Seen]) -> None:
         """That file is done."""
-        line = {"path": str(source.path), "stamp": _stamp(source.path), "seen": [one.to_json() for one in seen]}
-        self._write(line)
+        done = {"path": str(source.path), "stamp": _stamp(source.path), "names": _names(source)}
+        self._write(done | {"seen": [one.to_json() for one in seen]})
 
     def adopt(self, lines: Path) -> bool:
         """Take what a finished run has written as JSON lines for done, where nothing else is known; whether it was.
@@ -76,8 +78,8 @@ class Journal:
         for path, group in groups.items():
             stamp = _stamp(Path(path))
             if stamp is not None and stamp[1] <= written:
-                self._done[path] = stamp, group
-                self._write({"path": path, "stamp": stamp, "seen": [one.to_json() for one in group]})
+                self._done[path] = stamp, None, group
+                self._write({"path": path, "stamp": stamp, "names": None, "seen": [one.to_json() for one in group]})
         return bool(self._done)
 
     def close(self, keep: bool) -> bool:
@@ -115,11 +117,17 @@ class Journal:
         for line in lines[1:]:
             try:
                 said = json.loads(line)
-                self._done[str(said["path"])] = said["stamp"], [Seen.from_json(one) for one in said["seen"]]
+                seen = [Seen.from_json(one) for one in said["seen"]]
+                self._done[str(said["path"])] = said["stamp"], said["names"], seen
             except (ValueError, KeyError, TypeError):  # torn by a power cut: what follows is not trusted
                 break
             end += len(line) + 1
         return end
+
+
+def _names(source: Source) -> list[str]:
+    """What the file is called in what is made of it."""
+    return [str(source.shown), str(source.stem)]
 
 
 def _stamp(path: Path) -> list[int] | None:

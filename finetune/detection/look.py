@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from caffe2torch.errors import DataError, OutputError
-from caffe2torch.files import beside, same
+from caffe2torch.errors import DataError
+from caffe2torch.files import beside
 from caffe2torch.pictures import load_picture
 from finetune.detection import tiles
 from finetune.detection.cropping import QUARTER, Margin, write_crops
@@ -21,7 +21,8 @@ from finetune.detection.finder import Finder, Settings
 from finetune.detection.fonts import Fonts
 from finetune.detection.journal import Journal
 from finetune.detection.names import Namer
-from finetune.detection.overlay import draw, overlay_place, write_overlay
+from finetune.detection.overlay import draw, write_overlay
+from finetune.detection.places import face_places, shown_place
 from finetune.detection.results import Face, Seen
 from finetune.detection.sources import Source
 from finetune.detection.video import Frame, VideoWriter, frame_rate, read_video
@@ -64,7 +65,7 @@ class Look:
         if self.crops is not None:
             write_crops(self.crops, picture, seen, source, self.margin)
         if self.overlay is not None:
-            write_overlay(self.overlay, source.place, draw(picture, seen, self.fonts or Fonts()))
+            write_overlay(shown_place(self.overlay, source), draw(picture, seen, self.fonts or Fonts()))
         return seen, None
 
     def frame(self, source: Source, frame: Frame) -> Looked:
@@ -101,7 +102,9 @@ def look(
 
     try:
         for source in sources:
-            known = journal.done(source) if journal is not None and _made(work, source) else None
+            known = None if journal is None else journal.done(source)
+            if known is not None and not _made(work, source, known):
+                known = None
             if known is None and not (source.is_video and source.error is None):
                 waiting.append((source, pool.submit(work.picture, source)))
             else:
@@ -121,23 +124,12 @@ def watch(work: Look, source: Source, frames: Iterator[Frame], workers: int) -> 
             yield source, [seen]
 
 
-def check_places(work: Look, sources: Iterable[Source]) -> None:
-    """OutputError if a picture with boxes would take the place of one that is looked at."""
-    if work.overlay is None:
-        return
-    for source in sources:
-        target = _target(work.overlay, source)
-        if same(target, source.path):
-            raise OutputError(f"{target}: is what is read; --overlay names another folder")
-
-
-def _made(work: Look, source: Source) -> bool:
-    """Whether the picture with boxes is still there, where one is asked for."""
-    return work.overlay is None or _target(work.overlay, source).exists()
-
-
-def _target(overlay: Path, source: Source) -> Path:
-    return overlay / (source.place.with_suffix(".mp4") if source.is_video else overlay_place(source.place))
+def _made(work: Look, source: Source, seen: Sequence[Seen]) -> bool:
+    """Whether all that is asked for is still there: the picture with boxes, the faces."""
+    made = [] if work.overlay is None else [shown_place(work.overlay, source)]
+    if work.crops is not None:
+        made += [place for one in seen for place in face_places(work.crops, source, one)]
+    return all(place.exists() for place in made)
 
 
 def _video(work: Look, source: Source, pool: ThreadPoolExecutor, workers: int) -> list[Seen]:
@@ -148,7 +140,7 @@ def _video(work: Look, source: Source, pool: ThreadPoolExecutor, workers: int) -
             writer: VideoWriter | None = None
             if work.overlay is not None:
                 rate = frame_rate(source.path) / work.every
-                part = stack.enter_context(beside(_target(work.overlay, source)))
+                part = stack.enter_context(beside(shown_place(work.overlay, source)))
                 writer = stack.enter_context(contextlib.closing(VideoWriter(part, rate)))
             frames = read_video(source.path, work.every)
             for one, drawn in _in_order(pool, lambda frame: work.frame(source, frame), frames, workers):

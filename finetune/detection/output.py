@@ -14,16 +14,16 @@ from finetune.output import open_stream
 YOLO = "yolo"
 
 
-def write(
-    all_seen: Iterable[tuple[Source, Seen]], form: str, output: Path | None, classes: Sequence[str], several: bool
-) -> None:
+def write(all_seen: Iterable[tuple[Source, Seen]], form: str, output: Path | None, classes: Sequence[str]) -> None:
     """Write what was seen as ``form`` (a key of formats.TEXT, or "yolo") to a file, or stdout where that is None.
 
-    YOLO's labels of ``several`` pictures go into the folder ``output``, a file each, with classes.txt; on stdout they
-    stand one after the other. ``classes``: the names that faces may have, or ("face",). Raises OutputError.
+    YOLO's labels go into the folder ``output``, a file a picture, with classes.txt; on stdout they stand one after the
+    other. ``classes``: the names that faces may have, or ("face",). Raises OutputError.
     """
-    if form == YOLO and several and output is not None and str(output) != "-":
-        _labels(all_seen, output, classes)
+    if (folder := labels_folder(form, output)) is not None:
+        for source, one in all_seen:
+            yolo.write_rows(folder, source, one, classes)
+        yolo.write_classes(folder, classes)
         return
     with open_stream(output) as stream:
         seen = (one for _, one in all_seen)
@@ -36,12 +36,19 @@ def write(
             stream.flush()
 
 
-def _labels(all_seen: Iterable[tuple[Source, Seen]], folder: Path, classes: Sequence[str]) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is no folder; YOLO's labels of several pictures are a file each: -o FOLDER")
-    for source, seen in all_seen:
-        yolo.write_rows(folder, source.stem, seen, classes)
-    yolo.write_classes(folder, classes)
+def labels_folder(form: str, output: Path | None) -> Path | None:
+    """The folder that YOLO's labels go to; None for another form, and for stdout.
+
+    Raises OutputError for what can be none.
+    """
+    if form != YOLO or output is None or str(output) == "-":
+        return None
+    if (output.exists() and not output.is_dir()) or (output.suffix == ".txt" and not output.exists()):
+        raise OutputError(
+            f"{output}: is no folder; with --format yolo, -o names one: it gets a file of labels for each picture, and "
+            "classes.txt; without -o labels go to stdout"
+        )
+    return output
 
 
 def watched(

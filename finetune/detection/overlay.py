@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,14 +34,8 @@ def draw(picture: np.ndarray, seen: Seen, fonts: Fonts) -> Image:
     return image
 
 
-def overlay_place(place: PurePath) -> PurePath:
-    """What the picture with boxes is called: as the picture, with .png added to what is neither JPEG nor PNG."""
-    return place if place.suffix.lower() in (*JPEG, ".png") else place.with_name(f"{place.name}.png")
-
-
-def write_overlay(folder: Path, place: PurePath, image: Image) -> None:
-    """Write FOLDER/place, whole or not at all."""
-    target = folder / overlay_place(place)
+def write_overlay(target: Path, image: Image) -> None:
+    """Write the picture, whole or not at all: as JPEG if it is called so, else as PNG."""
     kind = "JPEG" if target.suffix.lower() in JPEG else "PNG"
     with beside(target) as part:
         image.save(part, kind, **({"quality": 92} if kind == "JPEG" else {"compress_level": 3}))

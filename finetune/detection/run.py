@@ -17,8 +17,9 @@ from finetune.detection.cropping import Margin, even
 from finetune.detection.finder import Finder, Settings
 from finetune.detection.fonts import Fonts
 from finetune.detection.journal import Journal
-from finetune.detection.look import Look, check_places, cores, look, watch
+from finetune.detection.look import Look, cores, look, watch
 from finetune.detection.names import UNKNOWN, Namer, open_namer
+from finetune.detection.places import check_places
 from finetune.detection.results import Seen
 from finetune.detection.sources import Source, list_sources
 from finetune.output import spare_inputs
@@ -54,13 +55,14 @@ class Options:
 def run_on_files(paths: Sequence[Path], options: Options) -> None:
     """Look at files; raises DataError at the end if some could not be read, CaffeError at once for what is wrong."""
     made = [folder for folder in (options.overlay, options.crops) if folder is not None]
+    labels = output.labels_folder(options.form, options.output)
     sources = list_sources(paths, made)
     workers = min(options.threads or cores(), len(sources)) if not any(s.is_video for s in sources) else cores()
     work = open_look(options, workers)
     read = [source.path for source in sources if source.error is None]
     models = [work.finder.path, *([work.namer.session.path] if work.namer else [])]
     spare_inputs(options.output, [*read, *models])
-    check_places(work, sources)
+    check_places(sources, work.overlay, work.crops, labels, work.namer.session.info.classes if work.namer else ())
     journal = _journal(options, work, len(sources))
     unread: list[Seen] = []
     finished = False
@@ -68,8 +70,7 @@ def run_on_files(paths: Sequence[Path], options: Options) -> None:
         silent = options.form == "table" or options.output is not None or not is_terminal(sys.stdout)
         bar = is_terminal(sys.stderr) and silent  # only where no results scroll through it
         all_seen = output.watched(look(work, sources, workers, journal), len(sources), unread, bar)
-        several = len(sources) > 1 or sources[0].is_video
-        output.write(all_seen, options.form, options.output, _classes(work.namer), several)
+        output.write(all_seen, options.form, options.output, _classes(work.namer))
         finished = True
     finally:
         if journal is not None:
@@ -99,7 +100,7 @@ def run_on_camera(camera: str, options: Options) -> None:
         except KeyboardInterrupt:
             note("the camera is left")
 
-    output.write(until_interrupted(), options.form, options.output, _classes(work.namer), True)
+    output.write(until_interrupted(), options.form, options.output, _classes(work.namer))
 
 
 def open_look(options: Options, workers: int) -> Look:

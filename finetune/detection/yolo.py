@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from caffe2torch.files import write_whole
+from finetune.detection.places import CLASSES, label_place
 from finetune.detection.results import Seen
-
-CLASSES = "classes.txt"
+from finetune.detection.sources import Source
+from finetune.formats import printable
 
 
 def rows(seen: Seen, classes: Sequence[str]) -> str:
@@ -35,11 +36,10 @@ def as_text(all_seen: Iterable[Seen], classes: Sequence[str]) -> Iterator[str]:
         yield _headed(waiting, classes) if several else rows(waiting, classes)
 
 
-def write_rows(folder: Path, stem: PurePath, seen: Seen, classes: Sequence[str]) -> None:
-    """FOLDER/stem.txt; nothing for a picture that could not be read."""
+def write_rows(folder: Path, source: Source, seen: Seen, classes: Sequence[str]) -> None:
+    """The label file of one picture, at places.label_place; none for a picture that could not be read."""
     if seen.error is None:
-        moment = "" if seen.frame is None else f"-{seen.frame:06}"
-        write_whole(folder / stem.with_name(f"{stem.name}{moment}.txt"), rows(seen, classes))
+        write_whole(label_place(folder, source, seen), rows(seen, classes))
 
 
 def write_classes(folder: Path, classes: Sequence[str]) -> None:
@@ -48,5 +48,5 @@ def write_classes(folder: Path, classes: Sequence[str]) -> None:
 
 
 def _headed(seen: Seen, classes: Sequence[str]) -> str:
-    head = f"# {seen.where()}" if seen.error is None else f"# {seen.where()}: error: {seen.error}"
+    head = printable(f"# {seen.where()}" if seen.error is None else f"# {seen.where()}: error: {seen.error}")
     return f"{head}\n{rows(seen, classes)}"
