@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,14 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path, graph: Graph) -> dict[str, np.ndarray]:
-    if path.is_file() and graph.parameters * 4 > 2 * path.stat().st_size + (1 << 20):
+    if path.is_file() and graph.parameters * 4 > min(2 * path.stat().st_size + (1 << 20), limits.STATE):
         raise FileError(
             f"{path}: has {path.stat().st_size:,} bytes, the net wants {graph.parameters:,} numbers; the folder is "
             "damaged, convert the net again"
         )
-    state = safetensors_file.read(path)
-    state.update({key: state[owner] for key, owner in shared(graph).items() if owner in state})
     wanted = expected(graph)
+    state = safetensors_file.read(path, sum(prod(shape) * dtype.itemsize for shape, dtype in wanted.values()))
+    state.update({key: state[owner] for key, owner in shared(graph).items() if owner in state})
     for key in sorted(wanted.keys() ^ state.keys()):
         fault = "lacks" if key in wanted else "holds beside what the net has"
         raise FileError(f"{path}: {fault} {key}; the folder is damaged, convert the net again")

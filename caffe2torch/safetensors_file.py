@@ -78,15 +78,21 @@ def write(
         file.put(_header(tensors, offsets, metadata()), 0)
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path, needed: int = limits.STATE) -> dict[str, np.ndarray]:
     """All tensors, in the order in which they lie; FileError if it is no such file.
 
-    Nothing is mapped: a file that shrinks meanwhile is an error.
+    Nothing is mapped: a file that shrinks meanwhile is an error. So is one of far more than the ``needed`` bytes of
+    tensors, before memory is taken: what a file claims may be a hole, which costs who sends it nothing.
     """
     found = {}
+    most = min(needed + limits.BESIDE, limits.STATE)
     try:
         with open_file(path) as file:
-            for key, dtype, shape, start in _entries(file):
+            entries = _entries(file)
+            claimed = sum(prod(shape) * dtype.itemsize for _, dtype, shape, _ in entries)
+            if claimed > most:
+                raise ValueError(f"{claimed:,} bytes of tensors; {min(needed, limits.STATE):,} are wanted")
+            for key, dtype, shape, start in entries:
                 array = np.empty(shape, dtype)
                 file.seek(start)
                 left = array.reshape(-1).view(np.uint8).data
@@ -101,27 +107,46 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the file says of itself beside its tensors; FileError if it is no such file."""
+    try:
+        with open_file(path) as file:
+            told = _header_of(file).get("__metadata__", {})
+            return {str(key): str(value) for key, value in told.items()}
+    except (OSError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise FileError(f"{path}: not readable as safetensors: {error}") from error
+
+
 def _entries(file: FileIO) -> list[tuple[str, np.dtype, Shape, int]]:
     """Name, type, shape and first byte of each tensor; ValueError, KeyError or TypeError unless all fit the file."""
-    size = os.fstat(file.fileno()).st_size
-    length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(size - 8, limits.HEADER):
-        raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
-    entries = json.loads(file.read(length))
+    entries = _header_of(file)
     entries.pop("__metadata__", None)
-    found, end = [], 8 + length
+    size, end = os.fstat(file.fileno()).st_size, file.tell()
+    found, start = [], end
     for key, entry in sorted(entries.items(), key=lambda entry: entry[1]["data_offsets"]):
         dtype, shape, (first, last) = TYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
         whole = all(type(number) is int and number >= 0 for number in (*shape, first, last))
         if not whole or len(shape) > 32 or last - first != prod(shape) * dtype.itemsize:
             raise ValueError(f"{key!r} of shape {shape!s:.80} lies from byte {first} to {last}")
-        if 8 + length + first != end:
+        if start + first != end:
             raise ValueError(f"{key!r} does not lie behind the tensor before it")
         found.append((key, dtype, shape, end))
         end += last - first
     if end != size:
         raise ValueError(f"its tensors end at byte {end:,} of {size:,}")
     return found
+
+
+def _header_of(file: FileIO) -> dict[str, Any]:
+    """The header as it stands, from the file's start; ValueError if there is none."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(size - 8, limits.HEADER):
+        raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+    entries = json.loads(file.read(length))
+    if not isinstance(entries, dict):
+        raise ValueError("its header is no object")
+    return entries
 
 
 def mapped(path: Path) -> dict[str, np.ndarray]:

@@ -138,13 +138,19 @@ def save_head(folder: Path, head: nn.Module, metrics: Mapping[str, float], best:
             second_name(folder / f"{LAST}{name}", folder / f"{BEST}{name}")
 
 
-def load_head(run: Path, head: nn.Module, checkpoint: str = BEST) -> dict[str, Any]:
-    """Fill ``head`` from a checkpoint of a run; gives the checkpoint's epoch and metrics. Raises ModelError."""
+def read_tensors(path: Path, needed: int) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, of some ``needed`` bytes (safetensors_file.read). Raises FileError."""
     import torch
 
+    return {name: torch.from_numpy(array) for name, array in safetensors_file.read(path, needed).items()}
+
+
+def load_head(run: Path, head: nn.Module, checkpoint: str = BEST) -> dict[str, Any]:
+    """Fill ``head`` from a checkpoint of a run; gives the checkpoint's epoch and metrics. Raises ModelError."""
     path = run / f"{checkpoint}.safetensors"
     try:
-        tensors = {name: torch.from_numpy(array) for name, array in safetensors_file.read(path).items()}
+        wanted = head.kept() if isinstance(head, Keeps) else head.state_dict()
+        tensors = read_tensors(path, sum(tensor.nbytes for tensor in wanted.values()))
         (head.load_kept if isinstance(head, Keeps) else head.load_state_dict)(tensors)
         metrics: dict[str, Any] = json_file.read(run / f"{checkpoint}.json")
         return metrics

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,11 @@ def read_run(path: Path) -> Run:
     """A finished run of `finetune train`, its parts fitting together. Raises ModelError for anything else."""
     config = read_config(path)
     try:
-        tensors = _tensors(path)
-        trunk = _trunk(path, tensors)
+        trunk = _trunk(path)
         maps = map_size(trunk.graph.outputs[0].shape)
         shapes = head_shapes(config["head"], maps, len(config["classes"]))
+        tensors = _tensors(path, 4 * (trunk.graph.parameters + sum(map(prod, shapes.values()))))
+        trunk = _tuned(trunk, tensors)
         run = Run(
             path=path,
             classes=tuple(str(name) for name in config["classes"]),
@@ -137,22 +139,26 @@ def read_run(path: Path) -> Run:
     return run
 
 
-def _trunk(run: Path, tensors: Mapping[str, np.ndarray]) -> Converted:
-    """The trunk as it was trained, or as it came."""
-    tuned = {name.removeprefix(TRUNK): array for name, array in tensors.items() if name.startswith(TRUNK)}
+def _trunk(run: Path) -> Converted:
+    """The trunk as it came."""
+    if not (run / f"{BEST}.safetensors").exists():
+        raise ModelError(f"{run}: not finished: there is no {BEST}.safetensors in it")
     try:
-        trunk = load(run / "trunk")
+        return load(run / "trunk")
     except CaffeError as error:
         raise ModelError(f"{run}: its trunk cannot be read: {error}") from error
+
+
+def _tuned(trunk: Converted, tensors: Mapping[str, np.ndarray]) -> Converted:
+    """The trunk as it was trained, or as it came."""
+    tuned = {name.removeprefix(TRUNK): array for name, array in tensors.items() if name.startswith(TRUNK)}
     return replace(trunk, read=lambda: {**trunk.read(), **tuned}) if tuned else trunk
 
 
-def _tensors(run: Path) -> dict[str, np.ndarray]:
+def _tensors(run: Path, needed: int) -> dict[str, np.ndarray]:
     path = run / f"{BEST}.safetensors"
-    if not path.exists():
-        raise ModelError(f"{run}: not finished: there is no {path.name} in it")
     try:
-        return safetensors_file.read(path)
+        return safetensors_file.read(path, needed)
     except FileError as error:
         raise ModelError(f"{path}: damaged: {str(error).removeprefix(f'{path}: ')}") from error
 

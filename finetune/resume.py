@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 
-from caffe2torch.errors import ModelError
-from finetune.checkpoint import BEST, LAST, second_name, write_json
+from caffe2torch import json_file
+from caffe2torch.errors import FileError, ModelError
+from finetune.checkpoint import BEST, LAST, read_tensors, second_name, write_json
 from finetune.table import Epoch
 
 PREFIX = "resume-"
 OPTIMIZER = "optimizer.safetensors"
+OF_A_PARAMETER = 2  # tensors of its size, at most: Adam's two moments, SGD's one
 CHECKPOINTS = (f"{LAST}.safetensors", f"{LAST}.json", f"{BEST}.safetensors", f"{BEST}.json")
 # Options that do not change what is computed; everything else must be as it was.
 FREE = ("workers", "device", "cache", "cache_folder", "checkpoint_every", "tensorboard")
@@ -68,25 +70,27 @@ def load_state(folder: Path, optimizer: Any, scaler: Any = None, put_back: bool 
 
     With ``put_back`` the run's checkpoints are too. Raises ModelError for a damaged state.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     state = states(folder)[-1]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
-        said = json.loads((state / "state.json").read_text(encoding="utf-8"))
+        said = json_file.read(state / "state.json")
         lines = [Epoch(**line) for line in said["lines"]]
         best = next(line for line in lines if line.epoch == said["best"])
         kept: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in load_file(state / OPTIMIZER).items():
+        needed = OF_A_PARAMETER * sum(parameter.nbytes for parameter in parameters)
+        for name, tensor in read_tensors(state / OPTIMIZER, needed).items():
             number, key = name.split(".", 1)
+            if tensor.numel() > 1 and tensor.shape != parameters[int(number)].shape:
+                raise ValueError(f"{name} is of shape {tuple(tensor.shape)}")
             kept.setdefault(int(number), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": kept})
         if scaler is not None and "scaler" in said:
             scaler.load_state_dict(said["scaler"])
         for name in CHECKPOINTS if put_back else ():
             second_name(state / name, folder / name)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise ModelError(f"{state}: damaged: {error!r}; without --resume the run begins anew") from error
+    except (FileError, OSError, ValueError, LookupError, TypeError, StopIteration) as error:
+        reason = str(error).removeprefix(f"{state}/") if isinstance(error, FileError) else repr(error)
+        raise ModelError(f"{state}: damaged: {reason}; without --resume the run begins anew") from error
     return lines, best
 
 

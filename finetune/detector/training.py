@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from caffe2torch import safetensors_file
+from caffe2torch.errors import ModelError
 from caffe2torch.files import beside
+from finetune.checkpoint import read_tensors
 from finetune.detector.composing import Composer
 from finetune.detector.network import Detector, fused, prepared
 from finetune.detector.targets import BOX_WEIGHT, box_loss, face_loss, targets
@@ -26,6 +28,7 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 WARM_UP = 100  # steps
 FINAL_RATE = 0.02  # of the learning rate, at the end
 LONGEST_GRADIENT = 10.0
+CHECKPOINT = 1 << 26  # bytes of LAST, which has 11 million
 Metrics = Mapping[str, float]
 
 
@@ -133,13 +136,18 @@ class Training:
             writer.writerow(metrics)
 
     def take_up(self, folder: Path) -> None:
-        """Go on from what ``run`` left in ``folder``; the settings may be others than they were."""
-        with safe_open(folder / LAST, "pt") as file:
-            told = file.metadata()
-        state = load_file(folder / LAST)
-        self.step, self.best = int(told["step"]), float(told["best"])
-        self.network.load_state_dict(_of("network.", state))
-        self.averaged.load_state_dict(_of("averaged.", state))
+        """Go on from what ``run`` left in ``folder``; the settings may be others than they were.
+
+        Raises FileError, ModelError for a damaged checkpoint.
+        """
+        told = safetensors_file.read_metadata(folder / LAST)
+        state = read_tensors(folder / LAST, CHECKPOINT)
+        try:
+            self.step, self.best = int(told["step"]), float(told["best"])
+            self.network.load_state_dict(_of("network.", state))
+            self.averaged.load_state_dict(_of("averaged.", state))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{folder / LAST}: damaged, or not of the detector: {error!r:.200}") from error
         moments: dict[int, dict[str, Any]] = {}
         for name, tensor in _of("moments.", state).items():
             number, _, kind = name.partition(".")
@@ -148,12 +156,15 @@ class Training:
 
 
 def load_averaged(path: Path) -> Detector:
-    """The network of BEST, or the averaged one of LAST."""
-    state = load_file(path)
+    """The network of BEST, or the averaged one of LAST. Raises FileError, ModelError for a damaged checkpoint."""
+    state = read_tensors(path, CHECKPOINT)
     if any(name.startswith("averaged.") for name in state):
         state = _of("averaged.", state)
     network = Detector().eval() if "stem.1.weight" in state else fused(Detector())
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: damaged, or not of the detector: {error!r:.200}") from error
     return network
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,6 +131,24 @@ def header(entries: dict[str, Any], data: bytes = b"") -> bytes:
 def test_headers_of_weights_that_lie(content: bytes, out: Path) -> None:
     (out / WEIGHTS).write_bytes(content)
     with pytest.raises(FileError, match=r"model\.safetensors: (not readable|has)"):
+        folder.load(out).state()
+
+
+def test_a_hole_that_claims_100_gb(out: Path) -> None:
+    """What is not needed is refused before memory is taken for it."""
+    whole = (out / WEIGHTS).read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    entries, size = json.loads(whole[8 : 8 + length]), len(whole) - 8 - length
+    entries["hole"] = {"dtype": "F32", "shape": [100 << 28], "data_offsets": [size, size + (100 << 30)]}
+    (out / WEIGHTS).write_bytes(header(entries, whole[8 + length :]))
+    os.truncate(out / WEIGHTS, (out / WEIGHTS).stat().st_size + (100 << 30))
+    with pytest.raises(FileError, match=r"107,\d{3},\d{3},\d{3} bytes of tensors; [\d,]{,9} are wanted"):
+        folder.load(out).state()
+    config = json.loads((out / CONFIG).read_text())
+    (fc,) = [each for each in config["net"]["layers"] if each["name"] == "fc"]
+    fc["params"]["inner_product_param"]["num_output"] = 59_000_000  # and the net says that it needs them
+    (out / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(FileError):
         folder.load(out).state()
 
 

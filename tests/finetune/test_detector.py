@@ -239,6 +239,14 @@ def test_the_recipe_trains_and_exports(faces: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(onnx_main, ["export", str(run)])
     assert done.exit_code == 0, done.output
     assert open_finder(run / "model.onnx", "cpu").settings.confidence == pytest.approx(config["conf"], abs=1e-3)
+    whole = (run / "best.safetensors").read_bytes()
+    for damaged, said in (
+        (whole[:-100], "not readable as safetensors"),
+        (whole.replace(b"stem.0.weight", b"stem.0.tthgiw"), "not of the detector"),
+    ):
+        (run / "best.safetensors").write_bytes(damaged)
+        done = CliRunner().invoke(onnx_main, ["export", str(run), "--force"])
+        assert done.exit_code == 1 and said in done.stderr, done.output
 
 
 def test_a_run_is_taken_up_where_it_was_left(drawn: Material, tmp_path: Path) -> None:
@@ -258,6 +266,9 @@ def test_a_run_is_taken_up_where_it_was_left(drawn: Material, tmp_path: Path) ->
         training.run(Composer(drawn, 64), folder, lambda network: {"score": 0.0}, lambda line: None)
         ends.append(training.averaged.state_dict())
     assert training.step == 4
+    (folder / "last.safetensors").write_bytes((folder / "best.safetensors").read_bytes())
+    with pytest.raises(ModelError, match=r"last\.safetensors: damaged"):
+        training.take_up(folder)
     assert all(torch.allclose(ends[0][name], ends[1][name], atol=1e-6) for name in ends[0])
 
 

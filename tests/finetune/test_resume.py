@@ -11,13 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save
 
 from caffe2torch.errors import ModelError, OutputError
-from caffe2torch.folder import Converted, save
+from caffe2torch.folder import Converted
+from caffe2torch.folder import save as save_folder
 from finetune import loop
-from finetune.checkpoint import held
+from finetune.checkpoint import held, save_head
 from finetune.options import Options
-from finetune.resume import states
+from finetune.resume import load_state, save_state, states
+from finetune.table import Epoch
 from finetune.train import train
 
 OPTIONS = Options(epochs=12, batch_size=8, hidden=8, lr_step=(6,), device="cpu", workers=0, checkpoint_every=0)
@@ -63,7 +67,7 @@ def test_it_ends_with_the_same_bits(
 
 
 def test_after_kill_9(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
-    save(tiny_trunk, tmp_path / "trunk")
+    save_folder(tiny_trunk, tmp_path / "trunk")
     options = replace(OPTIONS, epochs=100)
     command = [
         *(sys.executable, "-c", "from finetune.cli import main; main()", "train", painted, "-o", tmp_path / "run"),
@@ -115,11 +119,33 @@ def test_only_the_same_run_goes_on(
     (painted / "red" / "00.png").write_bytes((painted / "red" / "01.png").read_bytes())
     with pytest.raises(ModelError, match="something else than then: .*data"):
         train(tiny_trunk, painted, tmp_path / "run", OPTIONS, resume=True)
-    state = states(tmp_path / "run.partial-1")[-1]
-    (painted / "red" / "00.png").unlink()
-    (state / "optimizer.safetensors").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(ModelError):
-        train(tiny_trunk, painted, tmp_path / "run", OPTIONS, resume=True)
+
+
+def test_a_damaged_state(tmp_path: Path) -> None:
+    head = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.SGD(head.parameters(), 0.1, momentum=0.9)
+    head(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    line = Epoch(1, 1.0, 0.5, None, None, 0.1, 1.0, 1.0)
+    save_head(tmp_path, head, {"epoch": 1}, best=True)
+    save_state(tmp_path, optimizer, [line], line)
+    again = torch.optim.SGD(head.parameters(), 0.1, momentum=0.9)
+    assert load_state(tmp_path, again) == ([line], line)
+    assert torch.equal(again.state[head.bias]["momentum_buffer"], optimizer.state[head.bias]["momentum_buffer"])
+    (state,) = states(tmp_path)
+    whole = load_file(state / "optimizer.safetensors")
+    for tensors, said in (
+        (None, "a header of .* bytes in a file of 8"),
+        ({**whole, "0.momentum_buffer": torch.zeros(3)}, r"0\.momentum_buffer is of shape \(3,\)"),
+        ({**whole, "9.momentum_buffer": torch.zeros(3)}, "index out of range"),
+        ({**whole, "0.more": torch.zeros(1 << 19)}, r"bytes of tensors; [\d,]* are wanted"),
+    ):
+        (state / "optimizer.safetensors").write_bytes(b"\x80\x04pickle" if tensors is None else save(tensors))
+        with pytest.raises(ModelError, match=rf"resume-000001: damaged: .*{said}.*; without --resume"):
+            load_state(tmp_path, again)
+    (state / "state.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(ModelError, match=r"damaged: state\.json: damaged"):
+        load_state(tmp_path, again)
 
 
 def test_with_nothing_to_resume_it_begins(
