@@ -53,7 +53,7 @@ class Predict(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         for place, word in enumerate(args[:end]):
-            if word == "--unknown" and not _is_number(args[place + 1] if place + 1 < end else ""):
+            if word == "--unknown" and not _is_number(args[place + 1] if place + 1 < end else ""):  # nan too: no path
                 args[place] = f"--unknown={CALIBRATED}"
         return super().parse_args(ctx, args)
 
@@ -66,16 +66,17 @@ class Threshold(click.ParamType[float]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if value == CALIBRATED:
             return math.nan
-        if not _is_number(str(value)) or not 0 <= float(str(value)) <= 1:
+        if not _is_number(str(value)) or not 0 <= float(str(value)) <= 1:  # nan is not either
             self.fail(f"{value!r} is not a probability from 0 to 1", param, ctx)
         return float(str(value))
 
 
 def _is_number(text: str) -> bool:
     try:
-        return math.isfinite(float(text)) and "_" not in text
+        float(text)
     except ValueError:
         return False
+    return "_" not in text
 
 
 @onnx_main.command(cls=Predict)

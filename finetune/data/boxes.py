@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures
+from caffe2torch.terminal import note
 from finetune.data.box_formats import Entry, read_json, read_lines, read_voc, read_yolo
 
 NOT_BOXES = {"classes.txt", "readme.txt", "license.txt", "requirements.txt"}
@@ -55,6 +57,31 @@ def read_boxes(path: Path) -> list[BoxedPicture]:
     if not entries:
         raise DataError(f"{path}: names no picture")
     return _gathered(entries)
+
+
+def only(pictures: Sequence[BoxedPicture], labels: Sequence[str] = ()) -> list[BoxedPicture]:
+    """The pictures with those of their boxes that have one of ``labels``; with all where there are none.
+
+    In that case, where boxes have several labels, what these are is noted. Raises DataError for a label of no box.
+    """
+    counts = Counter(label for picture in pictures for label in picture.labels)
+    said = ", ".join(f"{label or '(none)'} {count}" for label, count in counts.most_common(20))
+    said += f" and {len(counts) - 20} more" if len(counts) > 20 else ""
+    if not labels:
+        if len(counts) > 1:
+            note(
+                f"the boxes have {len(counts)} labels ({said}), and all count as faces; --label NAME takes those of it"
+            )
+        return list(pictures)
+    for label in labels:
+        if label not in counts:
+            raise DataError(f"no box has the label {label!r}; their labels: {said or 'none'}")
+    return [_only_of(picture, np.array([label in labels for label in picture.labels], bool)) for picture in pictures]
+
+
+def _only_of(picture: BoxedPicture, kept: np.ndarray) -> BoxedPicture:
+    labels = tuple(label for label, has in zip(picture.labels, kept, strict=True) if has)
+    return BoxedPicture(picture.path, picture.boxes[kept], labels, picture.difficult[kept])
 
 
 def _from_file(path: Path) -> Iterable[Entry]:

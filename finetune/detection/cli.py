@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,19 @@ if TYPE_CHECKING:
     from finetune.detection.cropping import Margin
 
 FILE = click.Path(path_type=Path)
-SHARE = click.FloatRange(0, 1)
+
+
+class Range(click.FloatRange):
+    """Numbers of a range; nan, which click lets through, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+SHARE = Range(0, 1)
 
 
 class Tile(click.ParamType[int | None]):
@@ -96,9 +109,7 @@ class Margins(click.ParamType["Margin | Path"]):
 @click.option("--overlay", metavar="DIR", type=FILE, help="Write the pictures with boxes, scores and names there.")
 @click.option("--font", type=FILE, help="For names in the overlay whose letters no font here has.")
 @click.option("--crops", metavar="DIR", type=FILE, help="Write each face as a picture there; by name if named.")
-@click.option(
-    "--margin", type=click.FloatRange(0, 4), default=0.25, show_default=True, help="Of a face's size, around crops."
-)
+@click.option("--margin", type=Range(0, 4), default=0.25, show_default=True, help="Of a face's size, around crops.")
 @click.option(
     "--resume", is_flag=True, help="Go on where the same command was interrupted; new and changed files only."
 )
@@ -131,6 +142,7 @@ def detect(paths: tuple[Path, ...], **options: Any) -> None:
 @click.command()
 @click.argument("model", type=FILE)
 @click.argument("data", type=FILE, required=False)
+@click.option("--label", metavar="NAME", multiple=True, help="Of the boxes that are faces; repeatable.  [default: all]")
 @click.option("--without-faces", type=FILE, multiple=True, help="A folder of pictures that hold no face; repeatable.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="model", show_default=True)
 @click.option("--conf", type=SHARE, help="Score from which a box is told, for precision and recall.  [the model's]")
@@ -152,4 +164,6 @@ def evaluate(**options: Any) -> None:
 
     if options["data"] is None and not options["without_faces"]:
         raise click.UsageError("give DATA, or --without-faces FOLDER, or both")
+    if options["label"] and options["data"] is None:
+        raise click.UsageError("--label goes with DATA")
     run_evaluation(Asked(**options))

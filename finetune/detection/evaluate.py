@@ -12,7 +12,7 @@ import numpy as np
 
 from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures, load_picture
-from finetune.data.boxes import BoxedPicture, read_boxes
+from finetune.data.boxes import BoxedPicture, only, read_boxes
 from finetune.detection import tiles
 from finetune.detection.finder import Boxes, Finder, Settings
 from finetune.detection.matching import SIZES, Matches, Truth, average_precision, match_all, rates
@@ -94,9 +94,9 @@ class Evaluation:
         return {"size": name, "faces": faces, "recall": recall, "average_precision": average}
 
 
-def read_pictures(data: Path | None, without: Sequence[Path] = ()) -> list[BoxedPicture]:
-    """The pictures to evaluate on: of ``data`` (see read_boxes), and those in the folders ``without`` faces."""
-    pictures = [] if data is None else read_boxes(data)
+def read_pictures(data: Path | None, without: Sequence[Path] = (), labels: Sequence[str] = ()) -> list[BoxedPicture]:
+    """The pictures to evaluate on: of ``data`` (read_boxes, only), and those in the folders ``without`` faces."""
+    pictures = [] if data is None else only(read_boxes(data), labels)
     for folder in without:
         files = find_pictures(folder)
         if not files:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffe2torch.errors import ModelError
+from finetune.calibration import Calibration
 from finetune.detection.cropping import Margin, cut
 from finetune.detection.finder import Finder
 from finetune.detection.margins import margin_of
 from finetune.detection.results import Face
 from finetune.runtime import Session, open_model
-
-if TYPE_CHECKING:
-    from finetune.calibration import Calibration
 
 UNKNOWN = "unknown"
 AT_ONCE = 32  # faces in one batch
@@ -63,15 +60,16 @@ def open_namer(
 ) -> Namer:
     """Open a classifier to name faces with that ``finder`` finds; ``margin`` as in margins.margin_of.
 
-    Raises ModelError for what is no classifier, and for ``unknown`` with one that was not calibrated.
+    Raises ModelError for what is no classifier, and for ``unknown`` with one that was not calibrated, or has a class
+    of that name.
     """
     session = open_model(path, provider, threads)
-    said = session.opened.said
-    calibration = None
-    if said.get("calibration") is not None:
-        from finetune.calibration import Calibration
-
-        calibration = Calibration.from_json(said["calibration"])
-    elif unknown:
+    calibration = session.info.calibration
+    if unknown and calibration is None:
         raise ModelError(f"{path}: does not say below which score a face is unknown; export it anew from its run")
-    return Namer(session, margin_of(path, said, margin, finder), calibration, unknown)
+    if unknown and UNKNOWN in session.info.classes:
+        raise ModelError(
+            f"{path}: one of its classes is called {UNKNOWN!r}, and a face of it could not be told from one that is "
+            "unknown; leave --unknown out, or train with another name"
+        )
+    return Namer(session, margin_of(path, session.opened.said, margin, finder), calibration, unknown)

@@ -26,6 +26,7 @@ class Asked:
     model: Path
     data: Path | None
     without_faces: tuple[Path, ...] = ()
+    label: tuple[str, ...] = ()  # of the boxes that are faces; (): all
     method: str = "model"
     conf: float | None = None
     iou: float | None = None
@@ -44,7 +45,7 @@ def run_evaluation(asked: Asked) -> None:
         raise OutputError(f"{asked.page}: is a folder; give the name of a file to write")
     model = None if str(asked.model) == DEFAULT and not asked.model.exists() else asked.model
     _refuse_classifier(model, asked.method)
-    pictures = read_pictures(asked.data, asked.without_faces)
+    pictures = read_pictures(asked.data, asked.without_faces, asked.label)
     workers = min(asked.threads or cores(), len(pictures))
     finder = open_finder(model, asked.method, asked.provider, max(1, cores() // workers))
     note(str(finder))

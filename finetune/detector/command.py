@@ -13,7 +13,7 @@ from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures
 from caffe2torch.terminal import note
 from finetune.checkpoint import FORMAT, unfinished, write_json
-from finetune.data.boxes import BoxedPicture, read_boxes
+from finetune.data.boxes import BoxedPicture, only, read_boxes
 from finetune.detector.composing import Composer
 from finetune.detector.finding import find_faces
 from finetune.detector.material import Material
@@ -31,7 +31,7 @@ def train_detector(data: Path, run: Path, options: DetectorOptions, test: Path |
     """Train on the boxes of ``data``; all goes to ``run``. Raises DataError, OutputError, DeviceError."""
     if options.side % ALIGNED:
         raise DataError(f"--side {options.side}: a multiple of {ALIGNED} is wanted")
-    pictures = read_boxes(data)
+    pictures = only(read_boxes(data), options.label)
     learnt, held = _split(data, pictures, options)
     fabric = open_device(options.device, "32")
     settings = Settings(
@@ -61,7 +61,7 @@ def train_detector(data: Path, run: Path, options: DetectorOptions, test: Path |
         write_json(folder / "split.json", {"seed": options.seed, "train": _names(learnt), "validation": _names(held)})
     said = [f"best: validation AP {best['faces_ap']:.4f}, F1 {best['faces_f1']:.4f} at {best['at']:.2f}"]
     if test is not None:
-        said.append(_tested(run, test, with_scores(network, *scores), best["at"]))
+        said.append(_tested(run, test, options.label, with_scores(network, *scores), best["at"]))
     return Finished(tuple(said), interrupted)
 
 
@@ -110,9 +110,9 @@ def _names(pictures: Sequence[BoxedPicture]) -> list[str]:
     return [str(one.path) for one in pictures]
 
 
-def _tested(run: Path, test: Path, network: Detector, threshold: float) -> str:
+def _tested(run: Path, test: Path, labels: Sequence[str], network: Detector, threshold: float) -> str:
     """Score on other pictures at the validation's threshold; test.json."""
-    pictures = Validation({"test": (read_boxes(test), 1.0)})
+    pictures = Validation({"test": (only(read_boxes(test), labels), 1.0)})
     scored = pictures.together(pictures.find(lambda picture: find_faces(network, picture, LEAST)), threshold)
     write_json(run / "test.json", {"data": str(test), **asdict(scored)})
     return f"test: {scored}"

@@ -18,7 +18,11 @@ from finetune.recipes import Finished
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """``faces``: folders of pictures of one face each; ``without``: folders of pictures without a face."""
+    """Choices of a run.
+
+    ``label``: of the boxes that are faces, (): all; ``faces``: folders of pictures of one face each; ``without``:
+    folders of pictures without a face.
+    """
 
     steps: int = 1500
     batch_size: int = 16
@@ -32,6 +36,7 @@ class DetectorOptions:
     start: str = "packaged"
     drawn: int = 60
     every: int = 100
+    label: tuple[str, ...] = field(default=())
     faces: tuple[Path, ...] = field(default=())
     without: tuple[Path, ...] = field(default=())
 
@@ -45,6 +50,7 @@ EXTRA = (
     click.Option(["--side"], type=click.IntRange(64, 640), help="Pixels of a training picture's side, multiple of 32."),
     click.Option(["--start"], type=click.Choice(["packaged", "scratch"]), help="Weights to begin with."),
     click.Option(["--drawn"], type=click.IntRange(1, 10_000), help="Scenes of drawn people to add."),
+    click.Option(["--label"], multiple=True, help="Of the boxes that are faces; without it all are."),
     click.Option(["--faces"], type=FOLDER, multiple=True, help="Pictures of one face each, to lay on others."),
     click.Option(["--without"], type=FOLDER, multiple=True, help="Pictures without any face."),
 )

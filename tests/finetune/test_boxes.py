@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from caffe2torch.errors import DataError
-from finetune.data.boxes import BoxedPicture, read_boxes
+from finetune.data.boxes import BoxedPicture, only, read_boxes
 
 BOX = [10.0, 4.0, 30.0, 28.0]
 
@@ -196,3 +196,18 @@ def test_shared_sets(shared: Path) -> None:
     assert len(pictures) == 93 and all(len(picture.boxes) for picture in pictures)
     lines = read_boxes(shared / "data" / "boxes_scooby_val" / "task1_gt_validare.txt")
     assert sum(len(picture.boxes) for picture in lines) == 332
+
+
+def test_boxes_of_some_labels_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
+    Image.new("RGB", (50, 50)).save(tmp_path / "b.png")
+    (tmp_path / "boxes.txt").write_text("a.png 1 2 3 4 face\na.png 5 6 7 8 bottle\nb.png 9 9 12 12\n")
+    pictures = read_boxes(tmp_path)
+    first, second = only(pictures, ["face", ""])
+    assert (first.boxes.tolist(), first.labels, first.difficult.tolist()) == ([[1, 2, 3, 4]], ("face",), [False])
+    assert second.labels == ("",)
+    assert capsys.readouterr().err == ""
+    assert only(pictures) == pictures
+    assert "3 labels (face 1, bottle 1, (none) 1)" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no box has the label 'cup'"):
+        only(pictures, ["cup"])

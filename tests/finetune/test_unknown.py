@@ -86,6 +86,9 @@ def test_without_calibration(model: Path, pictures: Path) -> None:
     assert grey["unknown"] and not red["unknown"]  # softmax(5, 0, 0) is 0.987: as the network gives it
     result = CliRunner().invoke(onnx_main, ["predict", "-m", str(model), "--unknown", "1.5", str(pictures)])
     assert result.exit_code == 2 and "not a probability from 0 to 1" in result.stderr
+    for words in (["--unknown", "nan"], ["--unknown=nan"], ["--unknown", "inf"]):
+        result = CliRunner().invoke(onnx_main, ["predict", "-m", str(model), *words, str(pictures)])
+        assert result.exit_code == 2 and "not a probability from 0 to 1" in result.stderr
 
 
 def test_damaged_calibration(write_model: Callable[..., Path], model_metadata: dict[str, Any], tmp_path: Path) -> None:

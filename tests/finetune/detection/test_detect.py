@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from finetune.calibration import Calibration
 from finetune.onnx_cli import onnx_main
 from tests.finetune.conftest import METADATA as CLASSIFIER
 from tests.finetune.conftest import colour_classifier
@@ -151,6 +152,18 @@ def test_a_classifier_that_does_not_say_its_margin(detector_file: Path, model: P
     assert result.exit_code == 1 and "a 'detector', not a classifier" in result.stderr
 
 
+def test_a_class_called_unknown(detector_file: Path, folder: Path, tmp_path: Path) -> None:
+    """What is unknown could be told from it by nothing."""
+    calibration = Calibration(1.0, 0.5, 10, 0.1, 0.1).to_json()
+    path = tmp_path / "unknown.onnx"
+    said = CLASSIFIER | {"classes": ["red", "unknown", "blue"], "calibration": calibration, "margin": 0}
+    onnx.save(colour_classifier(said, 0.5), path)
+    asked = ("-m", detector_file, folder / "a.png", "--classify", path)
+    assert run(*asked).exit_code == 0
+    result = run(*asked, "--unknown")
+    assert result.exit_code == 1 and "one of its classes is called 'unknown'" in result.stderr
+
+
 def test_a_margin_measured_on_the_classifiers_pictures(detector_file: Path, model: Path, tmp_path: Path) -> None:
     """Pictures of 100 x 80 with a square of 32 at (20, 40): a margin of 20, 40, 48, 8 pixels."""
     trained = tmp_path / "trained" / "red"
@@ -247,6 +260,11 @@ def test_files_of_one_name_are_told_apart(detector_file: Path, folder: Path, tmp
         (["a.png", "--unknown"], 2, "--unknown goes with --classify"),
         (["a.png", "--tile", "7"], 2, "none of auto, none and a number"),
         (["a.png", "--conf", "2"], 2, "--conf"),
+        (["a.png", "--conf", "nan"], 2, "'nan' is not in the range 0<=x<=1"),
+        (["a.png", "--iou", "NaN"], 2, "not in the range"),
+        (["a.png", "--margin", "-nan"], 2, "not in the range 0<=x<=4"),
+        (["a.png", "--margin", "inf"], 2, "not in the range"),
+        (["a.png", "--classify-margin", "0,nan,0,0"], 2, "of 0 to 4, are wanted"),
         (["a.png", "-m", "missing.onnx"], 1, "error: missing.onnx: no such file"),
         (["a.png", "--method", "windows"], 1, "error: --method windows wants -m"),
         (["a.png", "--classify", "missing.onnx"], 1, "error: missing.onnx: No such file"),

@@ -102,9 +102,30 @@ def test_the_page_escapes_names(detector_file: Path, tmp_path: Path) -> None:
     assert "<i>" not in text and "<b>bold" not in text and "&lt;i&gt;.png" in text
 
 
+def test_labels_that_are_faces(detector_file: Path, tmp_path: Path) -> None:
+    squares(200, 100, [(20, 40, 32)]).save(tmp_path / "a.png")
+    boxes = [([20, 40, 52, 72], "face"), ([100, 40, 132, 72], "bottle"), ([140, 40, 172, 72], "bottle")]
+    marks = [{"box": box, "label": label} for box, label in boxes]
+    (tmp_path / "boxes.json").write_text(json.dumps({"a.png": marks}))
+    result = run(detector_file, tmp_path, "--json")
+    assert json.loads(result.stdout)["faces"] == 3
+    assert "the boxes have 2 labels (bottle 2, face 1), and all count as faces; --label NAME" in result.stderr
+    result = run(detector_file, tmp_path, "--json", "--label", "face")
+    figures = json.loads(result.stdout)
+    assert (figures["faces"], figures["found"], figures["false"]) == (1, 1, 0)
+    assert "labels" not in result.stderr
+    assert json.loads(run(detector_file, tmp_path, "--json", "--label", "face", "--label", "bottle").stdout) == {
+        **json.loads(run(detector_file, tmp_path, "--json").stdout)
+    }
+    result = run(detector_file, tmp_path, "--label", "Face")
+    assert result.exit_code == 1 and "no box has the label 'Face'; their labels: bottle 2, face 1" in result.stderr
+
+
 def test_wrong_use(detector_file: Path, model: Path, data: Path, tmp_path: Path) -> None:
     for arguments, code, reason in (
         ([detector_file], 2, "give DATA, or --without-faces"),
+        ([detector_file, data, "--overlap", "nan"], 2, "'nan' is not in the range 0<=x<=1"),
+        ([detector_file, "--without-faces", data, "--label", "face"], 2, "--label goes with DATA"),
         (["missing.onnx", data], 1, "missing.onnx: no such file"),
         ([detector_file, tmp_path / "nothing"], 1, "no such file or folder"),
         ([model, data], 1, "a classifier, which marks no boxes"),
