@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -15,6 +14,7 @@ from PIL import Image
 
 from caffe2torch.errors import DataError
 from caffe2torch.pictures import ORIENTATION
+from finetune.data.found import csv_rows, json_content, note_unread, was_unread
 
 LARGEST = 1e6  # no picture is larger, in pixels of a side
 MOST_XML = 10_000_000  # bytes of one picture's annotation
@@ -23,6 +23,8 @@ LINE = re.compile(rf"(\S|\S.*?\S)[\s,;]+({NUMBER}(?:[\s,;]+{NUMBER}){{3}})(?:[\s
 NAMES = ("file", "path", "file_name", "filename", "image")
 MARKS = ("faces", "boxes", "objects", "bboxes", "annotations")
 BOXES = ("box", "bbox")
+EDGES = ("x0", "y0", "x1", "y1")
+CLASSES = "classes.txt"
 
 
 class Mark(NamedTuple):
@@ -44,14 +46,15 @@ def read_json(path: Path) -> Iterator[Entry]:
     """COCO's ``images`` and ``annotations``; or pictures, each with its boxes x0, y0, x1, y1.
 
     Pictures are a list under ``images`` or a list by itself, of objects with the picture's name (NAMES) and its boxes
-    (MARKS); or a mapping from name to boxes. A box is a list of four numbers, or an object with it (BOXES), ``label``
-    and ``difficult``. What `onnx detect --format json` writes is of this kind.
+    (MARKS); or such objects as JSON lines; or a mapping from name to boxes. A box is a list of four numbers, or an
+    object with it (BOXES), ``label`` and ``difficult``. What `onnx detect` writes as json, jsonl and coco is read.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json_content(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON, or damaged: {error}") from error
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        note_unread(path, len(content["errors"]) if isinstance(content.get("errors"), list) else 0)
         yield from _coco(path, content)
         return
     if isinstance(content, dict) and not isinstance(content.get("images"), list):
@@ -60,10 +63,13 @@ def read_json(path: Path) -> Iterator[Entry]:
         content = content["images"]
     if not isinstance(content, list):
         raise DataError(f"{path}: neither a list nor a mapping of pictures")
+    note_unread(path, sum(was_unread(picture) for picture in content))
     for number, picture in enumerate(content):
         where = f"{path}: picture {number}"
         if not isinstance(picture, dict):
             raise DataError(f"{where}: not an object with a file and its boxes")
+        if was_unread(picture):
+            continue
         name, marks = _first(picture, NAMES), _first(picture, MARKS)
         if not isinstance(name, str) or not isinstance(marks, list):
             raise DataError(f"{where}: has no file name, or no list of boxes")
@@ -74,11 +80,26 @@ def read_json(path: Path) -> Iterator[Entry]:
 
 
 def read_lines(path: Path) -> Iterator[Entry]:
-    """``file x0 y0 x1 y1 [label]`` a line, by blanks or commas; a file alone has no box; ``#`` begins a remark."""
+    """``file x0 y0 x1 y1 [label]`` a line, by blanks or commas; a file alone has no box; ``#`` begins a remark.
+
+    Or CSV with a header: one of NAMES, x0, y0, x1, y1, label or name; as `onnx detect --format csv` writes it.
+    """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file of boxes ({error})") from error
+    if (rows := csv_rows(text)) is not None:
+        note_unread(path, sum(was_unread(row) for row in rows))
+        for number, row in enumerate(rows, 1):
+            where = f"{path}: row {number}"
+            if was_unread(row):
+                continue
+            picture = _picture(path, str(_first(row, NAMES)), where)
+            edges = [row[edge] or "" for edge in EDGES]
+            label = row.get("label") or row.get("name") or ""
+            yield Entry(picture, (Mark(_box(edges, where), label),) if any(edges) else ())
+        return
+    lines = text.splitlines()
     for number, line in enumerate((line.strip() for line in lines), 1):
         where = f"{path}: line {number}"
         if not line or line.startswith("#"):
@@ -110,9 +131,10 @@ def read_voc(paths: Sequence[Path]) -> Iterator[Entry]:
 def read_yolo(folder: Path, pictures: Sequence[Path]) -> Iterator[Entry]:
     """YOLO's text beside each picture (or under labels/ for images/): class, middle and size as parts of the picture.
 
-    Names of classes are the lines of classes.txt, where there is one. A picture without a text file has no box.
+    Names of classes are the lines of classes.txt, where there is one, here or in labels/. A picture without a text file
+    has no box.
     """
-    listed = folder / "classes.txt"
+    listed = next((place for place in (folder, folder / "labels") if (place / CLASSES).is_file()), folder) / CLASSES
     classes = listed.read_text(encoding="utf-8-sig", errors="replace").split("\n") if listed.is_file() else []
     for picture in pictures:
         text = picture.with_suffix(".txt")
@@ -206,16 +228,19 @@ def _number(value: object, where: str) -> float:
 
 
 def _picture(annotation: Path, name: str, where: str) -> Path:
-    """Where the named picture lies: beside its annotation, in images, or in JPEGImages beside or above it."""
+    """Where the named picture lies: beside its annotation, in images, or in JPEGImages beside or above it; or, as
+    `onnx detect` tells it, as seen from the working folder."""
     folder = annotation.parent
     file = name.replace("\\", "/")
     try:
-        for place in (folder, folder / "images", folder / "JPEGImages", folder.parent / "JPEGImages"):
+        for place in (folder, folder / "images", folder / "JPEGImages", folder.parent / "JPEGImages", Path()):
             if file and (place / file).is_file():
                 return place / file
     except (OSError, ValueError):  # a name too long, or with a zero byte
         pass
-    raise DataError(f"{where}: the picture {name!r:.200} is not in {folder}, nor in images or JPEGImages there")
+    raise DataError(
+        f"{where}: the picture {name!r:.200} is not in {folder}, nor in images or JPEGImages there, nor in this folder"
+    )
 
 
 def _size(path: Path) -> tuple[int, int]:

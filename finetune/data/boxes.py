@@ -13,10 +13,11 @@ from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures
 from caffe2torch.terminal import note
 from finetune.data.box_formats import Entry, read_json, read_lines, read_voc, read_yolo
+from finetune.data.found import looks_like_json
 
 NOT_BOXES = {"classes.txt", "readme.txt", "license.txt", "requirements.txt"}
 FORMATS = (
-    "boxes.json, COCO's JSON, VOC's XML files, YOLO's text files beside the pictures, or a text file of lines "
+    "boxes.json, COCO's JSON, CSV, VOC's XML files, YOLO's text files beside the pictures, or a text file of lines "
     "'file x0 y0 x1 y1'"
 )
 
@@ -39,10 +40,12 @@ class BoxedPicture:
 def read_boxes(path: Path) -> list[BoxedPicture]:
     """All pictures of a set with their boxes, sorted by path; a picture without a box has K = 0.
 
-    ``path`` is a file: bbox JSON (a list or mapping of pictures; see box_formats.read_json), COCO JSON, one VOC XML,
-    or lines ``file x0 y0 x1 y1 [label]``; or a folder: with ``boxes.json`` or one JSON file, with VOC's XML files
-    (here or in Annotations), with YOLO's text files beside the pictures or in ``labels`` beside ``images``, or with
-    one text file of lines. Pictures are looked for beside the file, then in ``images`` and ``JPEGImages``.
+    ``path`` is a file: bbox JSON (a list or mapping of pictures, or JSON lines; see box_formats.read_json), COCO JSON,
+    one VOC XML, CSV with the columns path, x0, y0, x1, y1, or lines ``file x0 y0 x1 y1 [label]``; or a folder: with
+    ``boxes.json``, one JSON or one CSV file, with VOC's XML files (here or in Annotations), with YOLO's text files
+    beside the pictures or in ``labels`` beside ``images``, or with one text file of lines. Pictures are looked for
+    beside the file, then in ``images`` and ``JPEGImages``, then in the working folder: whatever `onnx detect` writes
+    of pictures is read. What it could not read is left out, which is noted.
 
     Raises DataError, with file, entry and reason, for what is none of these, is damaged, has a box that is none, or
     names a picture that is not there.
@@ -85,17 +88,16 @@ def _only_of(picture: BoxedPicture, kept: np.ndarray) -> BoxedPicture:
 
 
 def _from_file(path: Path) -> Iterable[Entry]:
-    suffix = path.suffix.lower()
-    if suffix == ".json":
+    if path.suffix.lower() == ".json" or looks_like_json(path):
         return read_json(path)
-    return read_voc([path]) if suffix == ".xml" else read_lines(path)
+    return read_voc([path]) if path.suffix.lower() == ".xml" else read_lines(path)
 
 
 def _from_folder(folder: Path) -> Iterable[Entry]:
     """The one annotation that the folder holds."""
     if (folder / "boxes.json").is_file():
         return read_json(folder / "boxes.json")
-    if found := _files(folder, ".json"):
+    if found := _files(folder, ".json") or _files(folder, ".jsonl"):
         return read_json(_only(folder, found))
     if found := _files(folder, ".xml") or _files(folder / "Annotations", ".xml"):
         return read_voc(found)
@@ -104,7 +106,7 @@ def _from_folder(folder: Path) -> Iterable[Entry]:
     stems = {path.stem for path in pictures if path.parent == folder}
     if (folder / "labels").is_dir() or (texts and all(text.stem in stems for text in texts)):
         return read_yolo(folder, pictures)
-    if texts:
+    if texts := texts or _files(folder, ".csv"):
         return read_lines(_only(folder, texts))
     raise DataError(f"{folder}: no boxes found: {FORMATS} are wanted")
 

@@ -198,6 +198,23 @@ def test_shared_sets(shared: Path) -> None:
     assert sum(len(picture.boxes) for picture in lines) == 332
 
 
+def test_lines_of_json_and_csv_by_hand(folder: Path) -> None:
+    one = {"path": "a.png", "faces": [{"box": [10, 4, 30, 28], "name": "shana", "score": 1}]}
+    for content in (json.dumps(one), json.dumps(one) + "\n\n" + json.dumps({"path": "b.png", "faces": []})):
+        (folder / "found.anything").write_text(content)
+        first, *others = read_boxes(folder / "found.anything")
+        assert (first.boxes.tolist(), first.labels) == ([[10, 4, 30, 28]], ("shana",))
+        assert [len(other.boxes) for other in others] == [0] * ("b.png" in content)
+    (folder / "more.csv").write_text("x0,y0,x1,y1,file,label\n10,4,30,28,a.png,shana\n,,,,b.png,\n")
+    check(read_boxes(folder / "more.csv"), folder, "shana")
+    (folder / "more.csv").write_text("x0,y0,x1,y1,file\n10,4,30,28,a.png\n10,4,,28,b.png\n")
+    with pytest.raises(DataError, match=r"more\.csv: row 2: '' is no number of pixels"):
+        read_boxes(folder / "more.csv")
+    (folder / "torn.jsonl").write_text(json.dumps(one) + '\n{"path": "b.p')
+    with pytest.raises(DataError, match=r"torn\.jsonl: not JSON, or damaged"):
+        read_boxes(folder / "torn.jsonl")
+
+
 def test_boxes_of_some_labels_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
     Image.new("RGB", (50, 50)).save(tmp_path / "b.png")

@@ -102,6 +102,35 @@ def test_the_page_escapes_names(detector_file: Path, tmp_path: Path) -> None:
     assert "<i>" not in text and "<b>bold" not in text and "&lt;i&gt;.png" in text
 
 
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv", "coco"])
+@pytest.mark.parametrize("name", ["data/found.json", "found.txt"])
+def test_what_detect_writes_is_read(
+    detector_file: Path, data: Path, monkeypatch: pytest.MonkeyPatch, form: str, name: str
+) -> None:
+    """Labelled by the detector, under any name, with a picture that cannot be read: it agrees with itself."""
+    (data / "torn.png").write_bytes(b"torn")
+    monkeypatch.chdir(data.parent)
+    if (form, name) == ("csv", "data/found.json"):
+        name = "data/found.csv"
+    asked = ["detect", "-m", str(detector_file), data.name, "--format", form, "-o", name, "--provider", "cpu"]
+    assert CliRunner().invoke(onnx_main, asked).exit_code == 1
+    result = run(detector_file, name, "--json")
+    figures = json.loads(result.stdout)
+    assert (figures["pictures"], figures["found"], figures["false"], figures["f1"]["value"]) == (4, 5, 0, 1)
+    assert "1 of the pictures in it could not be read when it was written: they are left out" in result.stderr
+
+
+def test_the_labels_that_detect_writes_are_read(detector_file: Path, model: Path, tmp_path: Path) -> None:
+    squares(200, 100, [(20, 40, 32)]).save(tmp_path / "images.png")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images.png").rename(tmp_path / "images" / "a.png")
+    words = ["--classify", str(model), "--classify-margin", "0", "--format", "yolo", "-o", str(tmp_path / "labels")]
+    asked = ["detect", "-m", str(detector_file), str(tmp_path / "images"), *words, "--provider", "cpu"]
+    assert CliRunner().invoke(onnx_main, asked).exit_code == 0
+    figures = json.loads(run(detector_file, tmp_path, "--json", "--label", "red").stdout)
+    assert (figures["faces"], figures["found"], figures["false"]) == (1, 1, 0)
+
+
 def test_labels_that_are_faces(detector_file: Path, tmp_path: Path) -> None:
     squares(200, 100, [(20, 40, 32)]).save(tmp_path / "a.png")
     boxes = [([20, 40, 52, 72], "face"), ([100, 40, 132, 72], "bottle"), ([140, 40, 172, 72], "bottle")]
