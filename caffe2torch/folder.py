@@ -212,11 +212,8 @@ def _is_converted(path: Path) -> bool:
         return False
 
 
-KIND = Kind(
-    "a folder that `caffe2torch convert` wrote",
-    _is_converted,
-    re.compile(
-        r"model\.(safetensors|py|onnx)|config\.json|\.model\.onnx\.\d+\.part"
-        r"|__pycache__/[^/]*\.pyc|\.DS_Store"  # of who imported model.py, or looked into the folder on a Mac
-    ),
+FILES = re.compile(
+    r"model\.(safetensors|py|onnx)|config\.json|\.model\.onnx\.\d+\.part"
+    r"|__pycache__/[^/]*\.pyc|\.DS_Store"  # of who imported model.py, or looked into the folder on a Mac
 )
+KIND = Kind("a folder that `caffe2torch convert` wrote", _is_converted, FILES)

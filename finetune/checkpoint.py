@@ -6,9 +6,11 @@ import glob
 import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -16,6 +18,7 @@ from caffe2torch import json_file, safetensors_file
 from caffe2torch.claims import NONE, is_at
 from caffe2torch.errors import FileError, ModelError, OutputError
 from caffe2torch.files import umask, write_whole
+from caffe2torch.folder import FILES as TRUNK_FILES
 from caffe2torch.replacing import Kind, put_folder, refuse_folder
 from caffe2torch.terminal import note
 
@@ -44,7 +47,8 @@ def unfinished(run: Path, force: bool = False, resume: bool = False) -> Iterator
     A run that is killed leaves that folder behind, which blocks nothing; with ``resume`` it is given again, the latest
     of several that holds a state to go on from (resume.py), as is a run that Ctrl-C ended. After an exception it is
     removed, unless it holds a checkpoint; that is kept and named. Raises OutputError if ``run`` exists; with ``force``
-    a run that is there is replaced at the end, anything else is still an error.
+    a run that is there is replaced at the end, anything else is still an error, as is a run that holds more than what
+    is written into one.
     """
     folder = resumable(run) if resume else None
     if folder is None:
@@ -74,7 +78,7 @@ def resumable(run: Path) -> Path | None:
     Raises OutputError for a finished run, and for one that is still going on.
     """
     if os.path.lexists(run):
-        check_free(run, force=True)  # it is a run
+        refuse_folder(run, True, replace(KIND, files=None))  # it is a run; what else lies in it goes along
         if not any(run.glob(STATES)):
             raise OutputError(f"{run}: is finished: there is nothing to resume; --force without --resume replaces it")
         folder = _next_free(run)
@@ -180,7 +184,21 @@ def _is_run(run: Path) -> bool:
         return False
 
 
-KIND = Kind("a training run", _is_run)
+_WRITTEN = (
+    r"(config|split|test|validation|calibration|cuts|cross-validation|best|last|state)\.json"
+    r"|(best|last|optimizer)\.safetensors|(metrics|predictions-validation|predictions-test)\.csv"
+    r"|(loss|accuracy|samples)\.png|report\.html|model\.onnx"
+)
+KIND = Kind(
+    "a training run",
+    _is_run,
+    re.compile(
+        rf"(fold-[^/]+/)?(\.?resume-\d+(\.tmp)?/)?\.?({_WRITTEN})(\.tmp|\.\d+\.part)?"
+        r"|tensorboard/([^/]+/)?events\.out\.tfevents\.[^/]+"
+        rf"|(trunk|\.trunk\.\d+\.part|\.trunk\.old)/({TRUNK_FILES.pattern})"
+        r"|(.*/)?\.DS_Store"  # of who looked into the folder on a Mac
+    ),
+)
 
 
 def _next_free(run: Path) -> Path:

@@ -80,6 +80,29 @@ def test_force_does_not_delete_what_is_no_run(tmp_path: Path) -> None:
     check_free(tmp_path / "empty", force=True)
 
 
+def test_force_deletes_nobodys_own_files(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "old")
+    for own in ("notes.txt", "old/best.safetensors", "trunk/notes.txt", "pictures/1.png", "model-2.onnx", "report.htm"):
+        (run / own).parent.mkdir(exist_ok=True)
+        (run / own).touch()
+        with pytest.raises(OutputError, match=rf"holds what is no part of a training run: {own}; move that away"):
+            check_free(run, force=True)
+        with pytest.raises(OutputError, match="no part of"), unfinished(run, force=True) as folder:
+            make_run(folder / "inner")
+        (run / own).unlink()
+    assert names(tmp_path) == ["run"]
+    assert read_config(run)["mark"] == "old"
+
+
+def test_a_run_that_goes_on_keeps_other_files(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    write_json(run / "resume-000001" / "state.json", {})
+    (run / "notes.txt").touch()
+    with unfinished(run, resume=True) as folder:
+        assert folder.name == "run.partial-1"
+    assert (run / "notes.txt").exists()
+
+
 def test_a_run_that_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(OutputError, match="exists already"), unfinished(run) as folder:  # noqa: PT012

@@ -11,6 +11,7 @@ import pytest
 
 from caffe2torch.errors import NetError
 from caffe2torch.folder import Converted, from_caffemodel
+from finetune.checkpoint import check_free
 from finetune.cuts import candidates, ridge_accuracy
 from finetune.data.split import folds
 from finetune.options import AUTO, Options
@@ -40,6 +41,7 @@ def test_the_best_is_taken_and_the_table_kept(
     tiny_trunk: Converted, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = train(tiny_trunk, painted, tmp_path / "run", QUICK)
+    check_free(tmp_path / "run", force=True)  # nothing lies in it that is not known
     said = capsys.readouterr()
     assert "cuts: 3 blobs are compared on 24 training pictures, 5-fold cross-validation" in said.err
     kept = json.loads((tmp_path / "run" / "cuts.json").read_text())

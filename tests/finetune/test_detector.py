@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from caffe2torch.errors import DataError, ModelError
+from finetune.checkpoint import check_free
 from finetune.cli import main
 from finetune.detection.session import open_finder
 from finetune.detector.composing import Composer
@@ -239,6 +240,7 @@ def test_the_recipe_trains_and_exports(faces: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(onnx_main, ["export", str(run)])
     assert done.exit_code == 0, done.output
     assert open_finder(run / "model.onnx", "cpu").settings.confidence == pytest.approx(config["conf"], abs=1e-3)
+    check_free(run, force=True)  # nothing lies in it that is not known
     whole = (run / "best.safetensors").read_bytes()
     for damaged, said in (
         (whole[:-100], "not readable as safetensors"),

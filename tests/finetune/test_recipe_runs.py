@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from finetune.checkpoint import check_free
 from finetune.cli import main, onnx_main
 from finetune.sample import write_sample
 from tests.finetune.conftest import paint
@@ -33,6 +34,7 @@ def finetune(tmp_path: Path) -> Finetune:
 def exported(run: Path) -> Path:
     result = CliRunner().invoke(onnx_main, ["export", str(run)])
     assert result.exit_code == 0 and "equal to torch within" in result.output, result.output
+    check_free(run, force=True)  # nothing lies in it that is not known
     return run / "model.onnx"
 
 

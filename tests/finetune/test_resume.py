@@ -18,7 +18,7 @@ from caffe2torch.errors import ModelError, OutputError
 from caffe2torch.folder import Converted
 from caffe2torch.folder import save as save_folder
 from finetune import loop
-from finetune.checkpoint import held, save_head
+from finetune.checkpoint import KIND, held, save_head
 from finetune.options import Options
 from finetune.resume import load_state, save_state, states
 from finetune.table import Epoch
@@ -82,6 +82,7 @@ def test_after_kill_9(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> N
     _, said = killed.communicate()
     assert killed.returncode == -signal.SIGKILL, said
     assert not (tmp_path / "run").exists()
+    assert not KIND.unknown(tmp_path / "run.partial-1")
     trained = train(tiny_trunk, painted, tmp_path / "run", options, resume=True)
     assert len(trained.epochs) == 100
     train(tiny_trunk, painted, tmp_path / "whole", options)

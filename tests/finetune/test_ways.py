@@ -17,6 +17,7 @@ from caffe2torch.errors import CaffeError, DataError, DeviceError
 from caffe2torch.folder import Converted
 from caffe2torch.pictures import load_picture
 from caffe2torch.preprocess import Preprocessing
+from finetune.checkpoint import check_free
 from finetune.data.folders import LabelledPictures
 from finetune.data.sets import Sets
 from finetune.evaluate import evaluate_run
@@ -49,6 +50,7 @@ def test_every_way_ends_in_a_model(tiny_trunk: Converted, painted: Path, tmp_pat
     trained = train(tiny_trunk, painted, run, options, test=painted)
     assert len(trained.epochs) == (1 if way == "nearest-mean" else 2)
     export_run(run)  # compares onnxruntime with torch
+    check_free(run, force=True)  # nothing lies in it that is not known
     assert trained.test is not None
     if way == "nearest-mean":
         assert trained.test.accuracy > 0.9
@@ -120,6 +122,7 @@ def test_cross_validation(tiny_trunk: Converted, painted: Path, tmp_path: Path) 
     assert kept["mean"] > 0.6
     assert len(trained.epochs) == 5
     assert not list((tmp_path / "run").glob("fold-*"))
+    check_free(tmp_path / "run", force=True)
 
 
 def test_tensorboard(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
@@ -130,6 +133,7 @@ def test_tensorboard(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> No
     logged = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     found = [event.value for event in logged.Scalars("train_loss")]
     assert found == pytest.approx([line.train_loss for line in trained.epochs])
+    check_free(tmp_path / "run", force=True)
 
 
 def test_nearest_mean() -> None:
