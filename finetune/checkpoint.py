@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import itertools
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from caffe2torch.files import umask, write_whole
 from caffe2torch.folder import FILES as TRUNK_FILES
 from caffe2torch.replacing import Kind, put_folder, refuse_folder
 from caffe2torch.terminal import note
+from finetune.wording import json_text
 
 if TYPE_CHECKING:
     import torch
@@ -123,8 +123,8 @@ def check_free(run: Path, force: bool = False) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` whole or not at all."""
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    """Write ``content`` whole or not at all; a name that is no UTF-8 reads back as it was."""
+    write_whole(path, json_text(content, 1) + "\n")
 
 
 def save_head(folder: Path, head: nn.Module, metrics: Mapping[str, float], best: bool) -> None:

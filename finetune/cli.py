@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from finetune.onnx_cli import onnx_main
 from finetune.options import Options
 from finetune.recipes.command import TrainCommand
 from finetune.train_options import COUNT, DEFAULTS, FOLDER, device_options, train_options
+from finetune.wording import json_text
 
 __all__ = ["main", "onnx_main"]
 
@@ -67,7 +67,7 @@ def train(
         click.echo(
             f"test: accuracy {trained.test.accuracy:.4f} ({right} of {count}), 95 % interval {low:.4f} to {high:.4f}"
         )
-    click.echo(run)
+    say(str(run))
     if trained.interrupted:
         click.get_current_context().exit(130)
 
@@ -105,7 +105,7 @@ def evaluate(
 
     scores = evaluate_run(run, data, checkpoint, batch_size, device, precision, workers)
     if as_json:
-        click.echo(json.dumps(scores, indent=2, ensure_ascii=False))
+        say(json_text(scores, 2))
     else:
         print_scores(scores)
 
@@ -135,7 +135,7 @@ def look_at_data(
         refuse(sheet, force, [data])
     found = overview(data, workers)
     if as_json:
-        say(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+        say(json_text(found.to_json(), 1))
     else:
         for line in lines(found):
             say(line)
@@ -150,7 +150,7 @@ def report(run: Path) -> None:
     """Write RUN/report.html anew (default: runs/finetune): one page of results and pictures, for any browser."""
     from finetune.report import write_report
 
-    click.echo(write_report(run))
+    say(str(write_report(run)))
 
 
 @main.command()
@@ -173,4 +173,4 @@ def sample(
         write_sample(
             folder, characters, pictures, size, scenes, seed, force, test, progress=lambda done, total: advance(1)
         )
-    click.echo(folder)
+    say(str(folder))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import build
 from finetune.head_graph import TRUNK, head_shapes, map_size
 from finetune.runtime import FORMAT, METADATA_KEY, open_model
+from finetune.wording import json_text
 
 MODEL_NAME = "model.onnx"
 TOLERANCE = 1e-4  # of a probability, between torch and onnxruntime
@@ -103,7 +103,7 @@ def _writer(run: Path) -> Callable[[Path], tuple[str, str]]:
 
     def write(place: Path) -> tuple[str, str]:
         nodes = build(opened.trunk, opened.preprocessing, opened.description, opened.head)
-        nodes.save(place, {METADATA_KEY: json.dumps(opened.metadata, ensure_ascii=False)})
+        nodes.save(place, {METADATA_KEY: json_text(opened.metadata)})
         del nodes  # it holds the weights; verifying makes copies of them
         return f"{len(opened.classes)} classes, pictures of {opened.size[1]} x {opened.size[0]}", verify(opened, place)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator
 
 from finetune.predict import Prediction
+from finetune.wording import json_text, printable
 
 
 def json_list(predictions: Iterable[Prediction]) -> Iterator[str]:
@@ -75,11 +75,6 @@ TEXT: dict[str, Callable[[Iterable[Prediction]], Iterator[str]]] = {
 }
 
 
-def printable(text: str) -> str:
-    """On one line, whatever it is: tabs, line ends, control characters and stray bytes as Python escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def _json(prediction: Prediction) -> str:
     said: dict[str, object] = {"path": str(prediction.path)}
     if prediction.error is None:
@@ -88,7 +83,7 @@ def _json(prediction: Prediction) -> str:
         said["predictions"] = [{"label": label, "score": score} for label, score in prediction.classes]
     else:
         said["error"] = prediction.error
-    return json.dumps(said, ensure_ascii=False)
+    return json_text(said)
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:

@@ -11,7 +11,7 @@ import click
 
 from caffe2torch.errors import DataError, ModelError
 from caffe2torch.plugin_option import PLUGIN
-from caffe2torch.terminal import Commands, note
+from caffe2torch.terminal import Commands, note, say
 from finetune.detection.cli import detect, evaluate
 from finetune.output import open_stream, progress_fits, spare_inputs
 
@@ -44,7 +44,7 @@ def export(run: Path, output: Path | None, force: bool) -> None:
     """
     from finetune.export import export_run
 
-    export_run(run, output, force, say=click.echo)
+    export_run(run, output, force, say=say)
 
 
 class Predict(click.Command):

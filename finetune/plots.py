@@ -12,6 +12,8 @@ from unicodedata import east_asian_width
 
 import numpy as np
 
+from finetune.wording import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -132,7 +134,7 @@ def _fonts() -> list[str]:
 
 def _short(name: str) -> str:
     """``name``, cut where it would run into its neighbour; East Asian letters are twice as wide."""
-    wide = 0
+    wide, name = 0, printable(name)
     for place, letter in enumerate(name):
         wide += 2 if east_asian_width(letter) in "WF" else 1
         if wide > LABEL_LETTERS:

@@ -72,9 +72,12 @@ def scores_of(logits: np.ndarray, pictures: LabelledPictures) -> Scores:
 
 
 def write_predictions(path: Path, pictures: LabelledPictures, logits: np.ndarray) -> None:
-    """A line a picture: path, label, predicted, and the probability of each class, headed by the class's name."""
+    """A line a picture: path, label, predicted, and the probability of each class, headed by the class's name.
+
+    A name that is no UTF-8 stands there in its own bytes.
+    """
     names = pictures.classes
-    with beside(path) as place, open(place, "w", newline="", encoding="utf-8") as file:
+    with beside(path) as place, open(place, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "predicted", *names])
         for source, label, row in zip(pictures.paths, pictures.labels, softmax(logits), strict=True):

@@ -65,7 +65,7 @@ def hash_of_data(sets: Sets, digests: Mapping[Source, bytes]) -> str:
     for pictures in _all(sets):
         for source, label in zip(pictures.paths, pictures.labels, strict=True):
             name = name_of(source, pictures.root)
-            found.update(f"{name}\n{pictures.classes[label]}\n".encode() + digests[source])
+            found.update(f"{name}\n{pictures.classes[label]}\n".encode("utf-8", "surrogatepass") + digests[source])
         found.update(b"\n")
     return found.hexdigest()
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from caffe2torch.terminal import console, is_terminal
+from finetune.wording import printable
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,11 @@ def _short(value: float) -> str:
 def print_scores(scores: Mapping[str, Any]) -> None:
     """What evaluate_run gives, on stdout: a line a class, and one for all."""
     rows = [*scores["classes"], {**scores, "label": "all", "right": sum(row["right"] for row in scores["classes"])}]
-    width = max(len(row["label"]) for row in rows)
+    labels = [printable(row["label"]) for row in rows]
+    width = max(map(len, labels))
     click.secho(f"{'class':{width}}  pictures  right  accuracy  95 % interval", bold=True)
-    for row in rows:
+    for row, label in zip(rows, labels, strict=True):
         share = "-" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
         interval = "" if row["interval"] is None else "  {:.4f}-{:.4f}".format(*row["interval"])
-        click.echo(f"{row['label']:{width}}  {row['pictures']:8d}  {row['right']:5d}  {share:>8}{interval}")
+        click.echo(f"{label:{width}}  {row['pictures']:8d}  {row['right']:5d}  {share:>8}{interval}")
     click.echo(f"loss {scores['loss']:.4f}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures
 from finetune.data.source import Source
+from finetune.wording import printable
 
 IGNORE = "ignore"  # a class folder that holds a file of this name is left out (animeface-character-dataset)
 NAMED_AT_MOST = 10  # names in one message
@@ -89,7 +90,13 @@ def check_trainable(pictures: LabelledPictures) -> None:
             f"add pictures, remove the folder, or put a file named {IGNORE} into it"
         )
     if len(pictures.classes) < 2:
-        raise DataError(f"{pictures.root}: only one class, {pictures.classes[0]}; two or more are wanted")
+        raise DataError(f"{pictures.root}: only one class, {printable(pictures.classes[0])}; two or more are wanted")
+    try:
+        "".join(pictures.classes).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{pictures.root}: a class's name holds half a character, {error.object[error.start]!a}"
+        ) from error
 
 
 def _remarks(root: Path, hidden: list[Path], ignored: list[Path], empty: list[str], loose: list[Path]) -> list[str]:
@@ -112,6 +119,6 @@ def count_of(things: Sequence[object], one: str, many: str = "") -> str:
 
 
 def named(names: Iterable[str | os.PathLike[str]]) -> str:
-    listed = [str(name) for name in names]
+    listed = [printable(str(name)) for name in names]
     more = len(listed) - NAMED_AT_MOST
     return ", ".join(listed[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

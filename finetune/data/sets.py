@@ -18,6 +18,7 @@ from finetune.data.source import Source, name_of
 from finetune.data.split import random_split, split
 from finetune.data.survey import Survey, mean_pixel, survey
 from finetune.table import progress
+from finetune.wording import printable
 
 EXAMPLES = 3  # groups of near-duplicates in a line
 
@@ -132,5 +133,7 @@ def _tell(sets: Sets, careful: bool) -> None:
 
 
 def _examples(groups: list[list[str]]) -> str:
-    shown = "; ".join(" = ".join(group[:3]) + (" = …" if len(group) > 3 else "") for group in groups[:EXAMPLES])
+    shown = "; ".join(
+        " = ".join(map(printable, group[:3])) + (" = …" if len(group) > 3 else "") for group in groups[:EXAMPLES]
+    )
     return shown + (f"; and {len(groups) - EXAMPLES} more" if len(groups) > EXAMPLES else "")

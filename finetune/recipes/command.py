@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from caffe2torch.terminal import say
 from finetune.recipes import RECIPES, TUTORIAL, load_recipe
 
 ALWAYS = ("data", "run", "test", "force")  # arguments and options that every recipe has
@@ -89,7 +90,7 @@ def _train(
         finished = recipe.train(data, run, options, test, force)
     for line in finished.said:
         click.echo(line)
-    click.echo(run)
+    say(str(run))
     if finished.interrupted:
         click.get_current_context().exit(130)
 

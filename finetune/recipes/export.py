@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from finetune.calibration import calibration_of
 from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import add_preprocessing
 from finetune.runtime import FORMAT, INPUT, METADATA_KEY, OUTPUT, open_session
+from finetune.wording import json_text
 
 MASK = "mask"
 TOLERANCE = 1e-4  # of a probability, between torch and onnxruntime
@@ -39,7 +39,7 @@ def open_writer(run: Path) -> Callable[[Path], tuple[str, str]]:
 
     def write(place: Path) -> tuple[str, str]:
         graph = _graph(classifier.head, config)
-        graph.save(place, {METADATA_KEY: json.dumps({**_metadata(config), **calibration_of(run)}, ensure_ascii=False)})
+        graph.save(place, {METADATA_KEY: json_text({**_metadata(config), **calibration_of(run)})})
         found = _verify(run, classifier, config, place)
         of = "a mask of faces" if config["recipe"] == "facemask" else f"{len(config['classes'])} classes"
         return f"{of}, pictures of {config['size'][1]} x {config['size'][0]}", found

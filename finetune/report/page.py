@@ -14,6 +14,7 @@ from finetune.data.source import Source, name_of, source_named
 from finetune.intervals import bootstrap, of_counts
 from finetune.report.pictures import heat, png_file, thumbnail
 from finetune.report.read import Part, Results
+from finetune.wording import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -204,6 +205,11 @@ def _text(value: object) -> str:
     return "–" if value is None else str(value)
 
 
+def _shown(value: object) -> object:
+    """Text of the page's own stays; names from elsewhere show control characters and stray bytes as escapes."""
+    return printable(value) if type(value) is str else value
+
+
 @functools.cache
 def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -212,6 +218,7 @@ def _template() -> Template:
         loader=PackageLoader("finetune.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -122,7 +122,9 @@ def _part(path: Path, name: str, root: Path, classes: tuple[str, ...]) -> Part:
     place = {label: index for index, label in enumerate(classes)}
     names, labels, rows = [], [], []
     try:
-        with io.TextIOWrapper(io.BufferedReader(open_file(path)), newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(
+            io.BufferedReader(open_file(path)), newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             reader = csv.reader(file)
             header = next(reader, [])
             if tuple(header[3:]) != classes:
