@@ -9,8 +9,9 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -24,7 +25,10 @@ PICTURE_SUFFIXES = frozenset({".png", ".apng", ".gif", ".webp", ".avif"} | JPEG_
 # What Pillow may try. Not among them: what starts a program (EPS) or has no mark to be known by (TGA).
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
 
-LARGE = 1 << 24  # pixels; decoded and turned upright it takes some 12 bytes for each
+MOST_PIXELS = 100_000_000
+LARGE = 1 << 24  # pixels
+TILE = 1 << 10  # pixels of a side, about: a large picture is made RGB in tiles
+GAP = 2  # of Pillow's resize: what is far too large is reduced by whole numbers first, to this many times the size
 ONE_LARGE = threading.Lock()  # a process's threads decode one large picture at a time
 
 # EXIF orientation (CIPA DC-008, tag 0x0112) -> what turns the stored picture upright.
@@ -38,35 +42,59 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+LYING = tuple(UPRIGHT[orientation] for orientation in (5, 6, 7, 8))  # width and height change places
+
+Cut = Callable[[Image.Image], Image.Image]
+Made = TypeVar("Made")
 
 # Pillow warns of sizes (we have our own limit, and it is an error) and of odd metadata that we do not use.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+# Pillow keeps a picture in blocks of 16 MB. Freed ones stay with the thread that had them (glibc, up to 32 MB), so that
+# each thread would hold as much as the largest picture takes; larger ones go back to the system at once.
+Image.core.set_block_size(1 << 26)
 
-def load_picture(path: Path, size: tuple[int, int] | None = None, max_pixels: int = 100_000_000) -> np.ndarray:
+
+def load_picture(
+    path: Path, size: tuple[int, int] | None = None, max_pixels: int = MOST_PIXELS, cut: Cut | None = None
+) -> np.ndarray:
     """One picture as uint8 (height, width, 3) RGB, upright, values 0..255.
 
     EXIF's orientation is applied; what is transparent is laid on white; 16-bit grey is scaled to 8 bits; of an
-    animation the first frame is taken. ``size`` is (height, width): the whole picture is resized to it, bicubic with
-    antialiasing (Pillow's), aspect not kept. Colour profiles are not applied.
+    animation the first frame is taken; ``cut`` makes of the upright picture the part that is wanted. ``size`` is
+    (height, width): the whole picture, or part, is resized to it, bicubic with antialiasing (Pillow's), aspect not
+    kept. Colour profiles are not applied.
 
     Raises DataError, naming file and reason, for a file that is missing, not to be read, empty, not a picture,
     damaged or truncated, or whose header claims more than ``max_pixels`` pixels (nothing is decoded then).
-    Of pictures above 16 million pixels the threads of a process decode one at a time.
+    Of pictures above 16 million pixels the threads of a process decode one at a time; it takes 8 bytes a pixel, 12 for
+    one that is transparent and turned.
     """
-    path = Path(path)
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a folder; a pipe or device, which might never end
-            raise DataError(f"{path}: not a file")
-        with open(path, "rb") as file, contextlib.ExitStack() as alone:
-            picture = _decode(path, file, max_pixels, alone)
-            if size is not None:
-                height, width = size
-                picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-            return np.array(picture)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with _opened(Path(path)) as (file, alone):
+        picture = _decoded(path, file, max_pixels, alone, lambda image: _whole(path, image, cut))
+        if size is not None:
+            picture = picture.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+        return np.array(picture)
+
+
+def glance(path: Path, side: int, cut: Cut | None = None) -> tuple[tuple[int, int], np.ndarray]:
+    """Width and height of what load_picture gives, and what it looks like, roughly: uint8 (side, side, 3).
+
+    Errors are load_picture's. A large picture that is not cut takes 4 bytes a pixel.
+    """
+
+    def made(image: Image.Image) -> tuple[tuple[int, int], Image.Image]:
+        if cut is None and _is_large(image):
+            method = _turn(image)
+            size = image.size[::-1] if method in LYING else image.size
+            return size, _upright(_reduced(path, image, side), method)
+        whole = _whole(path, image, cut)
+        return whole.size, whole.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=GAP)
+
+    with _opened(Path(path)) as (file, alone):
+        size, small = _decoded(path, file, MOST_PIXELS, alone, made)
+        return size, np.array(small)
 
 
 def find_pictures(path: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) -> list[Path]:
@@ -102,15 +130,29 @@ def _cannot_list(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def _decode(path: Path, file: object, max_pixels: int, alone: contextlib.ExitStack) -> Image.Image:
-    """The file's first picture, upright and in mode RGB; if it is a large one, ``alone`` keeps all others waiting."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, contextlib.ExitStack]]:
+    """The file, and what is to be left with it; inside, an error of the system is a DataError."""
     try:
-        with Image.open(file, formats=_formats()) as image:  # type: ignore[arg-type]
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a folder; a pipe or device, which might never end
+            raise DataError(f"{path}: not a file")
+        with open(path, "rb") as file, contextlib.ExitStack() as alone:
+            yield file, alone
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _decoded(
+    path: Path, file: BinaryIO, max_pixels: int, alone: contextlib.ExitStack, made: Callable[[Image.Image], Made]
+) -> Made:
+    """What is made of the file's first picture as it is stored; if it is large, ``alone`` keeps all others waiting."""
+    try:
+        with Image.open(file, formats=_formats()) as image:
             _check_size(path, image, max_pixels)
-            if image.size[0] * image.size[1] > LARGE:
+            if _is_large(image):
                 alone.enter_context(ONE_LARGE)
             image.load()
-            return _rgb(path, _upright(image))
+            return made(image)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -138,7 +180,18 @@ def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _is_large(image: Image.Image) -> bool:
+    return image.size[0] * image.size[1] > LARGE
+
+
+def _whole(path: Path, image: Image.Image, cut: Cut | None) -> Image.Image:
+    """The picture in mode RGB, upright, or the part of it that is wanted."""
+    upright = _upright(_rgb(path, image), _turn(image))
+    return upright if cut is None else cut(upright)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns the stored picture upright."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except (
@@ -148,12 +201,47 @@ def _upright(image: Image.Image) -> Image.Image:
         struct.error,
     ):  # a damaged EXIF block in a sound picture: shown as it is stored, as viewers do
         orientation = 1
-    method = UPRIGHT.get(orientation)
+    return UPRIGHT.get(orientation)
+
+
+def _upright(image: Image.Image, method: Image.Transpose | None) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def _reduced(path: Path, image: Image.Image, side: int) -> Image.Image:
+    """A large picture in mode RGB, resized to a square as ``resize`` does with GAP, but tile by tile."""
+    across, down = (max(int(length / side / GAP), 1) for length in image.size)
+    width, height = image.size
+    small = Image.new("RGB", (-(-width // across), -(-height // down)))
+    for box in _tiles(image, across, down):
+        small.paste(_plain(path, image.crop(box)).reduce((across, down)), (box[0] // across, box[1] // down))
+    return small.resize((side, side), Image.Resampling.BICUBIC, box=(0, 0, width / across, height / down))
+
+
 def _rgb(path: Path, image: Image.Image) -> Image.Image:
-    """Any mode of Pillow as RGB; transparent pixels on white."""
+    """Any mode of Pillow as RGB; transparent pixels on white. What is large is made tile by tile."""
+    if not _is_large(image) or (image.mode == "RGB" and not image.has_transparency_data):
+        return _plain(path, image)
+    found = Image.new("RGB", image.size)
+    for box in _tiles(image):
+        found.paste(_plain(path, image.crop(box)), box)
+    return found
+
+
+def _tiles(image: Image.Image, across: int = 1, down: int = 1) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of some million pixels that cover a picture; those at its right and bottom end may be smaller.
+
+    The others' sides are multiples of ``across`` and ``down``.
+    """
+    width, height = image.size
+    wide, high = (-(-TILE // step) * step for step in (across, down))
+    for top in range(0, height, high):
+        for left in range(0, width, wide):
+            yield left, top, min(left + wide, width), min(top + high, height)
+
+
+def _plain(path: Path, image: Image.Image) -> Image.Image:
+    """As ``_rgb``, at once."""
     if image.mode.startswith("I"):
         return _from_16_bits(path, image)
     if image.mode == "F":

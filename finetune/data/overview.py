@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from caffe2torch.errors import DataError
 from finetune.data.duplicates import LENGTH, describe, groups_of, near_duplicates
 from finetune.data.folders import LabelledPictures
 from finetune.data.labelled import read_labelled
-from finetune.data.source import Source, digest, file_of, name_of, read_source
+from finetune.data.source import Source, digest, file_of, glance_at, name_of
 from finetune.table import progress
 
 SIDE = 64  # pixels at which pictures are described
@@ -117,10 +116,8 @@ def _looks(sources: Sequence[Source], threads: int | None) -> Iterator[Look]:
 
 def _look(source: Source) -> Look:
     try:
-        pixels = read_source(source)
-        height, width = pixels.shape[:2]
-        small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2)
-        return Look(width, height, describe(np.asarray(small)[None])[0], digest(source))
+        (width, height), small = glance_at(source, SIDE)
+        return Look(width, height, describe(small[None])[0], digest(source))
     except DataError as error:
         return Look(reason=str(error).removeprefix(f"{file_of(source)}: "))
 

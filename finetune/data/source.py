@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image
 
 from caffe2torch.errors import DataError
-from caffe2torch.pictures import load_picture
+from caffe2torch.pictures import glance, load_picture
 from finetune.data.idx import read_idx
+
+PIECE = 1 << 20  # bytes of a file that are read at once
 
 
 class BoxSource(NamedTuple):
@@ -23,6 +25,16 @@ class BoxSource(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}{_box_name(self.box)}"
+
+    def cut(self, picture: Image.Image) -> Image.Image:
+        """This part of the upright picture. Raises DataError where no pixel of it lies in the box."""
+        width, height = picture.size
+        x0, y0, x1, y1 = self.box
+        left, top = max(math.floor(x0), 0), max(math.floor(y0), 0)
+        right, bottom = min(math.ceil(x1), width), min(math.ceil(y1), height)
+        if left >= right or top >= bottom:
+            raise DataError(f"{self}: no pixel of the picture ({width} x {height}) lies in this box")
+        return picture.crop((left, top, right, bottom))
 
 
 class IdxSource(NamedTuple):
@@ -47,15 +59,25 @@ def read_source(source: Source, size: tuple[int, int] | None = None, max_pixels:
     if isinstance(source, Path):
         return load_picture(source, size, max_pixels)
     if isinstance(source, BoxSource):
-        pixels = _cut(source, load_picture(source.path, None, max_pixels))
-    else:
-        pixels = _stored(source)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+        return load_picture(source.path, size, max_pixels, source.cut)
+    pixels = _in_colour(_stored(source))
     if size is None:
-        return np.array(pixels)
-    resized = Image.fromarray(np.ascontiguousarray(pixels)).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return np.array(resized)
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+def glance_at(source: Source, side: int) -> tuple[tuple[int, int], np.ndarray]:
+    """Width and height of what read_source gives, and what it looks like, roughly: uint8 (side, side, 3).
+
+    Errors are read_source's.
+    """
+    if isinstance(source, Path):
+        return glance(source, side)
+    if isinstance(source, BoxSource):
+        return glance(source.path, side, source.cut)
+    pixels = _in_colour(_stored(source))
+    small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2)
+    return (pixels.shape[1], pixels.shape[0]), np.array(small)
 
 
 def digest(source: Source) -> bytes:
@@ -69,7 +91,9 @@ def digest(source: Source) -> bytes:
     path = source if isinstance(source, Path) else source.path
     try:
         with open(path, "rb") as file:
-            read = hashlib.sha256(file.read())
+            read = hashlib.sha256()
+            while piece := file.read(PIECE):
+                read.update(piece)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if isinstance(source, BoxSource):
@@ -114,16 +138,6 @@ def _box_name(box: tuple[float, float, float, float]) -> str:
     return "#" + ",".join(f"{edge:.9g}" for edge in box)
 
 
-def _cut(source: BoxSource, picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    x0, y0, x1, y1 = source.box
-    left, top = max(math.floor(x0), 0), max(math.floor(y0), 0)
-    right, bottom = min(math.ceil(x1), width), min(math.ceil(y1), height)
-    if left >= right or top >= bottom:
-        raise DataError(f"{source}: no pixel of the picture ({width} x {height}) lies in this box")
-    return picture[top:bottom, left:right]
-
-
 def _stored(source: IdxSource) -> np.ndarray:
     """uint8 (height, width) or (height, width, 3)."""
     pictures = read_idx(source.path)
@@ -132,3 +146,8 @@ def _stored(source: IdxSource) -> np.ndarray:
     if not 0 <= source.place < len(pictures):
         raise DataError(f"{source}: the file holds {len(pictures)} pictures")
     return np.asarray(pictures[source.place])
+
+
+def _in_colour(stored: np.ndarray) -> np.ndarray:
+    """uint8 (height, width, 3), an array of its own."""
+    return np.repeat(stored[:, :, None], 3, axis=2) if stored.ndim == 2 else np.array(stored)
