@@ -53,14 +53,13 @@ def train(
     """
     from caffe2torch.folder import open_trunk
     from finetune.checkpoint import check_free
+    from finetune.table import kept_line
     from finetune.train import train as train_run
 
     if not resume:
         check_free(run, force)  # before anything is read
     trained = train_run(open_trunk(trunk, prototxt), data, run, Options(**options), test, force, resume)
-    best = trained.best
-    if best.validation_accuracy is not None:
-        click.echo(f"best: epoch {best.epoch}, validation accuracy {best.validation_accuracy:.4f}")
+    click.echo(kept_line(trained.best))
     if trained.test is not None:
         right, count = sum(trained.test.right), sum(trained.test.pictures)
         low, high = trained.test.interval

@@ -228,6 +228,13 @@ def interrupts_wait() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def chosen_by(parts: Parts) -> str:
+    """By what the epoch is chosen that is kept as the best, in words."""
+    if not len(parts.sets.validation):
+        return "nothing: no picture was held out, the last epoch is kept"
+    return "validation loss" if parts.options.keep == "loss" else "validation accuracy"
+
+
 def _better(line: Epoch, best: Epoch, keep: str = "accuracy") -> bool:
     """More accurate in validation, at a tie of less loss; ``keep`` "loss": of less loss; nothing validated: later."""
     if line.validation_accuracy is None or best.validation_accuracy is None:

@@ -45,8 +45,14 @@ class Unknown:
 def unknown_by(session: Session, threshold: float | None = None) -> Unknown:
     """By the model's calibration; ``threshold`` takes the place of the calibrated one.
 
-    Raises ModelError if a model without calibration is to find the threshold itself.
+    Raises ModelError if a model without calibration is to find the threshold itself, or if one of the classes has the
+    very name of the answer.
     """
+    if UNKNOWN in session.info.classes:
+        raise ModelError(
+            f"{session.path}: one of its classes is called {UNKNOWN!r}, and a picture of it could not be told from one "
+            "that is none of the classes; leave --unknown out, or train with another name"
+        )
     calibration = session.info.calibration
     if calibration is None:
         if threshold is None:

@@ -57,6 +57,13 @@ def print_epoch(line: Epoch, best: bool) -> None:
     click.secho("  ".join(cells), fg="green" if best else None)
 
 
+def kept_line(best: Epoch) -> str:
+    """Which epoch is kept as the best, and why that one."""
+    if best.validation_accuracy is None:
+        return f"kept: epoch {best.epoch}, the last one: no picture was held out to choose the best by"
+    return f"best: epoch {best.epoch}, validation accuracy {best.validation_accuracy:.4f}"
+
+
 def append_csv(path: Path, line: Epoch) -> None:
     """Append one line to metrics.csv; the first writes the header."""
     new = not path.exists()

@@ -26,7 +26,7 @@ from finetune.data.source import Source
 from finetune.devices import describe, open_device
 from finetune.evaluate import Scores
 from finetune.feeding import feed
-from finetune.loop import Parts, run_epochs
+from finetune.loop import Parts, chosen_by, run_epochs
 from finetune.models.head import Head, make_head, parameters
 from finetune.models.pieces import parted
 from finetune.models.top import Top
@@ -173,7 +173,9 @@ def run_to_end(
     if first:
         parts.sets = sets
         scores = end(folder, parts, lines, best)
-        write_json(folder / "config.json", {**config, "trunk_passes": getattr(parts.source, "passes", 0)})
+        kept = {"epoch": best.epoch, "chosen_by": chosen_by(parts)}
+        passes = getattr(parts.source, "passes", 0)
+        write_json(folder / "config.json", {**config, "trunk_passes": passes, "best": kept})
         _report(folder)
         if not interrupted:
             forget(folder)

@@ -25,7 +25,7 @@ from finetune.models.networks import Whole, build
 from finetune.options import Options
 from finetune.recipes import Finished
 from finetune.run_config import digests_of, hash_of_data, versions
-from finetune.table import Epoch
+from finetune.table import Epoch, kept_line
 from finetune.train import run_folder, run_to_end
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ def config_of(
 
 
 def _said(best: Epoch, test: Scores | None) -> tuple[str, ...]:
-    said = []
-    if best.validation_accuracy is not None:
-        said.append(f"best: epoch {best.epoch}, validation accuracy {best.validation_accuracy:.4f}")
+    said = [kept_line(best)]
     if test is not None:
         said.append(f"test: accuracy {test.accuracy:.4f} ({sum(test.right)} of {sum(test.pictures)})")
     return tuple(said)

@@ -71,13 +71,10 @@ def _tiles(results: Results, parts: list[dict[str, Any]]) -> list[tuple[str, str
     )
     tiles.append(("pictures", f"{counts['train']:,}", "to train" + (f"; {held}" if held else "")))
     tiles.append(("classes", f"{len(results.classes):,}", ""))
-    tiles.append(
-        (
-            "best epoch",
-            str(results.best.get("epoch", "?")),
-            f"of {results.config.get('options', {}).get('epochs', '?')}",
-        )
-    )
+    of = f"of {results.config.get('options', {}).get('epochs', '?')}"
+    chosen = counts["validation"] > 0
+    last = "" if chosen else "; the last one: no picture was held out to choose by"
+    tiles.append(("best epoch" if chosen else "epoch kept", str(results.best.get("epoch", "?")), of + last))
     return tiles
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import subprocess
@@ -48,22 +49,24 @@ def interrupt_in(monkeypatch: pytest.MonkeyPatch, epoch: int, error: type[BaseEx
     monkeypatch.setattr(loop, "train_epoch", interrupted)
 
 
-@pytest.mark.parametrize("options", [OPTIONS, UNFROZEN], ids=["head", "trunk"])
+@pytest.mark.parametrize(
+    ("options", "name"), [(OPTIONS, "run"), (UNFROZEN, "run"), (OPTIONS, "x[1]")], ids=["head", "trunk", "brackets"]
+)
 def test_it_ends_with_the_same_bits(
-    tiny_trunk: Converted, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Options
+    tiny_trunk: Converted, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Options, name: str
 ) -> None:
     train(tiny_trunk, painted, tmp_path / "whole", options)
     interrupt_in(monkeypatch, 8, RuntimeError)
     with pytest.raises(RuntimeError):
-        train(tiny_trunk, painted, tmp_path / "run", options)
-    (left,) = tmp_path.glob("run.partial-*")
+        train(tiny_trunk, painted, tmp_path / name, options)
+    (left,) = tmp_path.glob(f"{glob.escape(name)}.partial-*")
     assert [state.name for state in states(left)] == ["resume-000007"]
-    trained = train(tiny_trunk, painted, tmp_path / "run", options, resume=True)
+    trained = train(tiny_trunk, painted, tmp_path / name, options, resume=True)
     assert [line.epoch for line in trained.epochs] == list(range(1, 13))
-    assert files(tmp_path / "run") == files(tmp_path / "whole")
-    assert not states(tmp_path / "run")
-    assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 13
-    assert not list(tmp_path.glob("run.partial-*"))
+    assert files(tmp_path / name) == files(tmp_path / "whole")
+    assert not states(tmp_path / name)
+    assert (tmp_path / name / "metrics.csv").read_text().count("\n") == 13
+    assert not list(tmp_path.glob(f"{glob.escape(name)}.partial-*"))
 
 
 def test_after_kill_9(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:

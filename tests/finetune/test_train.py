@@ -20,6 +20,7 @@ from finetune import loop
 from finetune.evaluate import evaluate_run
 from finetune.models.classifier import open_run
 from finetune.options import Options
+from finetune.table import kept_line
 from finetune.train import train
 
 QUICK = Options(epochs=4, batch_size=8, hidden=32, lr_step=(3,), device="cpu", workers=0)
@@ -123,6 +124,10 @@ def test_without_validation_everything_trains_and_the_last_is_best(
     assert trained.best.validation_accuracy is None
     assert len(json.loads((tmp_path / "run" / "split.json").read_text())["train"]) == 30
     assert (tmp_path / "run" / "samples.png").exists()
+    assert "the last one: no picture was held out" in kept_line(trained.best)
+    chosen = json.loads((tmp_path / "run" / "config.json").read_text())["best"]
+    assert chosen["epoch"] == 2 and chosen["chosen_by"].startswith("nothing: no picture was held out")
+    assert "the last one: no picture was held out" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_last_batch_of_one_picture(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:

@@ -91,6 +91,17 @@ def test_without_calibration(model: Path, pictures: Path) -> None:
         assert result.exit_code == 2 and "not a probability from 0 to 1" in result.stderr
 
 
+def test_a_class_called_unknown(
+    write_model: Callable[..., Path], model_metadata: dict[str, Any], pictures: Path
+) -> None:
+    path = write_model({**model_metadata, "classes": ["unknown", "green", "blue"], "calibration": CALIBRATION})
+    for words in (["--unknown"], ["--unknown", "0.5"]):
+        result = CliRunner().invoke(onnx_main, ["predict", "-m", str(path), *words, str(pictures)])
+        assert result.exit_code == 1 and "one of its classes is called 'unknown'" in result.stderr
+    (_, red) = json.loads(ask("-m", path, pictures, "--format", "json"))
+    assert red["predictions"][0]["label"] == "unknown" and "unknown" not in red
+
+
 def test_damaged_calibration(write_model: Callable[..., Path], model_metadata: dict[str, Any], tmp_path: Path) -> None:
     path = write_model({**model_metadata, "calibration": {**CALIBRATION, "temperature": -1}})
     with pytest.raises(ModelError, match=r"other\.onnx: calibration is damaged: temperature -1"):
