@@ -86,15 +86,19 @@ def glance(path: Path, side: int, cut: Cut | None = None) -> tuple[tuple[int, in
 
     def made(image: Image.Image) -> tuple[tuple[int, int], Image.Image]:
         if cut is None and _is_large(image):
-            method = _turn(image)
-            size = image.size[::-1] if method in LYING else image.size
-            return size, _upright(_reduced(path, image, side), method)
+            return _upright_size(image), _upright(_reduced(path, image, side), _turn(image))
         whole = _whole(path, image, cut)
         return whole.size, whole.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=GAP)
 
     with _opened(Path(path)) as (file, alone):
         size, small = _decoded(path, file, MOST_PIXELS, alone, made)
         return size, np.array(small)
+
+
+def picture_size(path: Path, max_pixels: int = MOST_PIXELS) -> tuple[int, int]:
+    """Width and height of the upright picture, from its header. Errors are load_picture's."""
+    with _opened(Path(path)) as (file, alone):
+        return _decoded(path, file, max_pixels, alone, _upright_size, load=False)
 
 
 def find_pictures(path: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) -> list[Path]:
@@ -143,15 +147,24 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, contextlib.ExitStack]]:
 
 
 def _decoded(
-    path: Path, file: BinaryIO, max_pixels: int, alone: contextlib.ExitStack, made: Callable[[Image.Image], Made]
+    path: Path,
+    file: BinaryIO,
+    max_pixels: int,
+    alone: contextlib.ExitStack,
+    made: Callable[[Image.Image], Made],
+    load: bool = True,
 ) -> Made:
-    """What is made of the file's first picture as it is stored; if it is large, ``alone`` keeps all others waiting."""
+    """What is made of the file's first picture as it is stored; if it is large, ``alone`` keeps all others waiting.
+
+    Without ``load`` it is not decoded first.
+    """
     try:
         with Image.open(file, formats=_formats()) as image:
             _check_size(path, image, max_pixels)
             if _is_large(image):
                 alone.enter_context(ONE_LARGE)
-            image.load()
+            if load:
+                image.load()
             return made(image)
     except DataError:
         raise
@@ -202,6 +215,10 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     ):  # a damaged EXIF block in a sound picture: shown as it is stored, as viewers do
         orientation = 1
     return UPRIGHT.get(orientation)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    return image.size[::-1] if _turn(image) in LYING else image.size
 
 
 def _upright(image: Image.Image, method: Image.Transpose | None) -> Image.Image:

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
-from PIL import Image
-
+from caffe2torch import whole_file
 from caffe2torch.errors import DataError
-from caffe2torch.pictures import ORIENTATION
+from caffe2torch.pictures import picture_size
 from finetune.data.found import csv_rows, json_content, note_unread, was_unread
 
 LARGEST = 1e6  # no picture is larger, in pixels of a side
-MOST_XML = 10_000_000  # bytes of one picture's annotation
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-LINE = re.compile(rf"(\S|\S.*?\S)[\s,;]+({NUMBER}(?:[\s,;]+{NUMBER}){{3}})(?:[\s,;]+(\S.*))?")
+MOST_XML = 1 << 22  # bytes of one picture's annotation
+MOST_TEXT = 1 << 24  # bytes of lines of boxes
+MOST_JSON = 1 << 29  # COCO's own, with the outline of everything in 118,000 pictures, have 470 MB
+NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+LINE = re.compile(rf"([^\s,;](?:.*?[^\s,;])?)[\s,;]+({NUMBER}(?:[\s,;]+{NUMBER}){{3}})(?:[\s,;]+(\S.*))?")
 NAMES = ("file", "path", "file_name", "filename", "image")
 MARKS = ("faces", "boxes", "objects", "bboxes", "annotations")
 BOXES = ("box", "bbox")
@@ -50,7 +51,7 @@ def read_json(path: Path) -> Iterator[Entry]:
     object with it (BOXES), ``label`` and ``difficult``. What `onnx detect` writes as json, jsonl and coco is read.
     """
     try:
-        content = json_content(path.read_bytes())
+        content = json_content(whole_file.read(path, MOST_JSON))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON, or damaged: {error}") from error
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
@@ -85,7 +86,7 @@ def read_lines(path: Path) -> Iterator[Entry]:
     Or CSV with a header: one of NAMES, x0, y0, x1, y1, label or name; as `onnx detect --format csv` writes it.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = whole_file.read(path, MOST_TEXT).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file of boxes ({error})") from error
     if (rows := csv_rows(text)) is not None:
@@ -135,7 +136,7 @@ def read_yolo(folder: Path, pictures: Sequence[Path]) -> Iterator[Entry]:
     has no box.
     """
     listed = next((place for place in (folder, folder / "labels") if (place / CLASSES).is_file()), folder) / CLASSES
-    classes = listed.read_text(encoding="utf-8-sig", errors="replace").split("\n") if listed.is_file() else []
+    classes = _text(listed).split("\n") if listed.is_file() else []
     for picture in pictures:
         text = picture.with_suffix(".txt")
         if not text.is_file() and picture.is_relative_to(folder / "images"):
@@ -143,9 +144,9 @@ def read_yolo(folder: Path, pictures: Sequence[Path]) -> Iterator[Entry]:
         if not text.is_file():
             yield Entry(picture, ())
             continue
-        width, height = _size(picture)
+        width, height = picture_size(picture)
         marks = []
-        for number, line in enumerate(text.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        for number, line in enumerate(_text(text).splitlines(), 1):
             where = f"{text}: line {number}"
             if not (parts := line.split()):
                 continue
@@ -156,9 +157,18 @@ def read_yolo(folder: Path, pictures: Sequence[Path]) -> Iterator[Entry]:
                 raise DataError(f"{where}: {line.strip()[:60]!r} are not parts of the picture, 0 to 1")
             edges = [(x - across / 2) * width, (y - down / 2) * height]
             edges += [(x + across / 2) * width, (y + down / 2) * height]
-            name = classes[int(parts[0])].strip() if parts[0].isdigit() and int(parts[0]) < len(classes) else parts[0]
-            marks.append(Mark(_box(edges, where), name))
+            marks.append(Mark(_box(edges, where), _class(parts[0], classes)))
         yield Entry(picture, tuple(marks))
+
+
+def _text(path: Path) -> str:
+    return whole_file.read(path, MOST_TEXT).decode("utf-8-sig", "replace")
+
+
+def _class(said: str, classes: Sequence[str]) -> str:
+    """The name of a class that is told by its number, where that is known."""
+    number = int(said) if said.isdecimal() and len(said) < 10 else len(classes)
+    return classes[number].strip() if number < len(classes) else said
 
 
 def _coco(path: Path, content: dict[str, Any]) -> Iterator[Entry]:
@@ -243,21 +253,9 @@ def _picture(annotation: Path, name: str, where: str) -> Path:
     )
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright picture, from its header."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if image.getexif().get(ORIENTATION, 1) >= 5 else (width, height)
-    except Exception as error:  # Pillow raises nearly anything on damaged files
-        raise DataError(f"{path}: not a picture, or damaged: {error}") from error
-
-
 def _safe_xml(path: Path) -> ElementTree.Element:
     """The root of an XML file; one that declares a document type (and so could declare entities) is refused."""
-    if path.stat().st_size > MOST_XML:
-        raise DataError(f"{path}: more than {MOST_XML} bytes for the boxes of one picture")
-    content = path.read_bytes()
+    content = whole_file.read(path, MOST_XML)
 
     def refuse(*declaration: object) -> None:
         raise DataError(f"{path}: declares a DOCTYPE, which VOC's files do not; entities are not expanded here")

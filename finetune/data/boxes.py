@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe2torch.errors import DataError
+from caffe2torch.errors import DataError, FileError
 from caffe2torch.pictures import find_pictures
 from caffe2torch.terminal import note
 from finetune.data.box_formats import Entry, read_json, read_lines, read_voc, read_yolo
@@ -53,10 +53,16 @@ def read_boxes(path: Path) -> list[BoxedPicture]:
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
+    if not path.is_dir() and not path.is_file():
+        raise DataError(f"{path}: not a regular file")
     try:
         entries = list(_from_folder(path) if path.is_dir() else _from_file(path))
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from error
+    except FileError as error:
+        raise DataError(str(error)) from error
+    except RecursionError as error:
+        raise DataError(f"{path}: damaged: nested too deeply") from error
     if not entries:
         raise DataError(f"{path}: names no picture")
     return _gathered(entries)

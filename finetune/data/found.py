@@ -12,6 +12,7 @@ from caffe2torch.terminal import note
 
 NAMED = {"file", "path", "file_name", "filename", "image"}  # columns with the name of a picture
 CORNERS = {"x0", "y0", "x1", "y1"}
+COLUMNS = 100  # of a CSV: every row takes room for all
 
 
 def looks_like_json(path: Path) -> bool:
@@ -37,7 +38,7 @@ def csv_rows(text: str) -> list[dict[str, str | None]] | None:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         columns = set(reader.fieldnames or ())
-        return list(reader) if columns >= CORNERS and columns & NAMED else None
+        return list(reader) if len(columns) < COLUMNS and columns >= CORNERS and columns & NAMED else None
     except csv.Error:  # a zero byte, or a field too long
         return None
 

@@ -37,6 +37,8 @@ def read_labelled(data: Path, classes: Sequence[str] | None = None) -> tuple[Lab
         return read_folders(data, classes)
     if not data.exists():
         raise DataError(f"{data}: no such file or folder; wanted is {FORMS}")
+    if not data.is_file():
+        raise DataError(f"{data}: not a regular file")
     if is_idx(data):
         return _gather(data.parent, _read_idx_pair(data, _labels_beside(data)), classes, [])
     if data.suffix.lower() in (".json", ".xml"):

@@ -15,6 +15,7 @@ Entry = tuple[Source, str]
 EDGES = ("x0", "y0", "x1", "y1")
 PRODUCTS = ["image_id", "class_id", "super_class_id", "path"]  # the first line of Ebay_train.txt
 LONGEST = 10_000  # bytes of a line
+COLUMNS = 100  # of a CSV: every row takes time for all
 
 
 def read_list(path: Path) -> list[Entry]:
@@ -48,6 +49,8 @@ def read_list(path: Path) -> list[Entry]:
 def _csv(path: Path, file: Iterator[str]) -> Iterator[Entry]:
     rows = csv.DictReader(file)
     names = {str(name).strip().lower(): str(name) for name in rows.fieldnames or ()}
+    if len(names) > COLUMNS:
+        raise DataError(f"{path}: line 1 names {len(names)} columns; {COLUMNS} are allowed")
     if missing := [name for name in ("path", "label") if name not in names]:
         raise DataError(
             f"{path}: line 1 names no column {' and no column '.join(missing)}; a header such as path,label is wanted"

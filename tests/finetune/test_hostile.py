@@ -25,6 +25,7 @@ from caffe2torch.wire import varint
 from finetune.checkpoint import read_config
 from finetune.data.boxes import read_boxes
 from finetune.data.idx import is_idx, read_idx
+from finetune.data.labelled import read_labelled
 from finetune.data.lists import read_list
 from finetune.export import export_run, read_run
 from finetune.onnx_file import read_metadata
@@ -208,6 +209,82 @@ def test_annotations_that_swell(content: bytes, tmp_path: Path) -> None:
     assert "root:" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["a" + "," * 200_000, "a 1 1 1 " + "1" * 200_000 + "x", "a " + "1" * 200_000 + "x", "1." * 100_000, " ,a" * 60_000],
+    ids=range(5),
+)
+def test_lines_that_take_for_ever(line: str, tmp_path: Path) -> None:
+    """Each took minutes, by trying every place at which a number might end."""
+    (tmp_path / "boxes.txt").write_text(line)
+    with pytest.raises(DataError, match="line 1"):
+        read_boxes(tmp_path / "boxes.txt")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN", "true", "null", '"9"', "1" + "0" * 300, "[[1]]"])
+def test_numbers_that_are_none(number: str, tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    coco = '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "bbox": [0, 0, %s, 1]}]}'
+    for content in ('{"a.png": [[0, 0, %s, 1]]}', coco):
+        (tmp_path / "boxes.json").write_text(content % number)
+        try:
+            (found,) = read_boxes(tmp_path)
+            assert number == '"9"' and found.boxes.tolist() == [[0, 0, 9, 1]]
+        except DataError as error:
+            assert "boxes.json" in str(error)
+
+
+def test_nested_as_deep_as_json_reads(tmp_path: Path) -> None:
+    """What is told of it in the error may nest no deeper than what could be read."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    for depth in range(100, 1000, 10):
+        deep = "[" * depth + "]" * depth
+        for content in (f'{{"a.png": [{deep}]}}', f'{{"a.png": [{{"box": [0, 0, 1, 1], "label": {deep}}}]}}'):
+            (tmp_path / "boxes.json").write_text(content)
+            try:
+                read_boxes(tmp_path)
+            except DataError as error:
+                assert len(str(error)) < 1000
+
+
+def test_numbers_of_classes_that_are_none(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "classes.txt").write_text("cat")
+    for said, label in (("0", "cat"), ("²", "²"), ("٠", "cat"), ("9" * 5000, "9" * 5000), ("-1", "-1")):
+        (tmp_path / "a.txt").write_text(f"{said} 0.5 0.5 1 1")
+        (found,) = read_boxes(tmp_path)
+        assert found.labels == (label,)
+
+
+@pytest.mark.parametrize("name", ["boxes.json", "a.xml", "boxes.txt", "a.txt", "classes.txt"])
+def test_annotations_without_end(name: str, tmp_path: Path) -> None:
+    """A hole of a gigabyte; a pipe that nobody writes to."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1") if name == "classes.txt" else None
+    path = tmp_path / name
+    path.touch()
+    os.truncate(path, 1 << 30)
+    with pytest.raises(DataError, match=rf"{name}: 1,073,741,824 bytes; [\d,]* are allowed"):
+        read_boxes(tmp_path)
+    path.unlink()
+    if name != "classes.txt":
+        os.mkfifo(path)
+        with pytest.raises(DataError):
+            read_boxes(path)
+        if name != "a.txt":  # as if it were not there
+            with pytest.raises(DataError):
+                read_boxes(tmp_path)
+
+
+def test_a_csv_of_too_many_columns(tmp_path: Path) -> None:
+    names = ",".join(["path", "label", "x0", "y0", "x1", "y1", *map(str, range(20_000))])
+    (tmp_path / "list.csv").write_text(names + "\na" * 20_000)
+    with pytest.raises(DataError, match="line 1 names 20006 columns"):
+        read_list(tmp_path / "list.csv")
+    with pytest.raises(DataError, match="line 1"):
+        read_boxes(tmp_path / "list.csv")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_nothing_is_waited_for(run: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
@@ -220,7 +297,7 @@ def test_nothing_is_waited_for(run: Path, tmp_path: Path) -> None:
                 use(run)
     with pytest.raises(ModelError, match="not a regular file"):
         write_report(run)
-    for read in (read_metadata, read_idx):
+    for read in (read_metadata, read_idx, read_boxes, read_labelled):
         with pytest.raises(CaffeError, match="not a regular file"):
             read(pipe)
     assert not is_idx(pipe)
