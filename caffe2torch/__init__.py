@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # for type checkers it is true; not typing's, so that nothing is imported before the commands
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from caffe2torch.conversion import convert, to_onnx, to_source
     from caffe2torch.errors import CaffeError
     from caffe2torch.plugins import load_plugin
