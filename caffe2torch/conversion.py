@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import linecache
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch import arguments, onnx_model, plugins, surgery, weights
+from caffe2torch import arguments, digest, onnx_model, plugins, surgery, weights
 from caffe2torch.errors import CaffeError, NetError, ShapeError
 from caffe2torch.graph import Graph, resolve
 from caffe2torch.net import Net, Shape
@@ -128,9 +129,17 @@ def graph_of(module: nn.Module) -> Graph:
 def to_onnx(module: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write a converted module with its present weights as ONNX (opset 17, one file under 2 GB).
 
-    Inputs and outputs are named as in Caffe; axis 0 is symbolic where the net allows any batch size.
+    Inputs and outputs are named as in Caffe; axis 0 is symbolic where the net allows any batch size. The metadata
+    "source" names the files that it came from, and the SHA-256 of what it computes, as ``digest.of_net`` has it.
     """
-    onnx_model.save(graph_of(module), state_of(module), path)
+    graph, state = graph_of(module), state_of(module)
+    net = graph.net
+    told = {
+        "caffemodel": None if net.weights_path is None else os.path.basename(net.weights_path),
+        "prototxt": None if net.path == net.weights_path else os.path.basename(net.path),
+        "module_sha256": digest.of_net(source(graph), state),
+    }
+    onnx_model.save(graph, state, path, {"source": json.dumps(told)})
 
 
 def to_source(module: nn.Module) -> str:

@@ -7,11 +7,14 @@ digest is the SHA-256 of the SHA-256 of the first and those of the kept tensors,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SMALL = 1 << 18  # bytes that are summed at once rather than handed over
 AHEAD = 2  # pieces that may wait to be summed
@@ -27,6 +30,15 @@ def sha256() -> Sum:
 def of_source(message: bytes, tensors: Iterable[bytes]) -> str:
     """The digest of a source, in hexadecimal: from that of its message, and those of its tensors."""
     return hashlib.sha256(b"".join([message, *tensors]), usedforsecurity=False).hexdigest()
+
+
+def of_net(source: str, state: Mapping[str, np.ndarray]) -> str:
+    """The SHA-256 of what a net computes, in hexadecimal: of its layers, as printed source, and of its weights."""
+    found = hashlib.sha256(source.encode(), usedforsecurity=False)
+    for name, array in sorted(state.items()):
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(array.data if array.flags.c_contiguous else array.tobytes())
+    return found.hexdigest()
 
 
 class Sums:

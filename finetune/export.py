@@ -24,6 +24,7 @@ from finetune.calibration import calibration_of
 from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import build
 from finetune.head_graph import TRUNK, head_shapes, map_size
+from finetune.origin import origin_of
 from finetune.runtime import FORMAT, METADATA_KEY, open_model
 from finetune.wording import json_text
 
@@ -51,6 +52,7 @@ class Run:
     trunk: Converted
     description: dict[str, Any]  # of the head
     head: dict[str, np.ndarray]  # its tensors, float32
+    origin: dict[str, Any]  # of origin_of
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Run:
             "recipe": self.recipe,
             "trunk": self.trunk_name,
             **calibration_of(self.path),
+            **self.origin,
         }
 
 
@@ -71,9 +74,10 @@ def export_run(run: Path, out: Path | None = None, force: bool = False, say: Cal
     """Write the best head of a run on its trunk as one ONNX file and give its path; default RUN/model.onnx.
 
     Input "picture" uint8 (N, H, W, 3) RGB, output "probabilities" float32 (N, classes), N free; channel order, mean
-    and scale are inside; classes and size are in the metadata. The file is put in place only when onnx's checker
-    accepts it, onnxruntime runs it, and, where torch is installed, both give the same within 1e-4. ``say`` gets the
-    line of summary. Raises ModelError for what is no finished run, OutputError, VerifyError.
+    and scale are inside; classes, size and the SHA-256 of what it came from are in the metadata. The file is put in
+    place only when onnx's checker accepts it, onnxruntime runs it, and, where torch is installed, both give the same
+    within 1e-4. ``say`` gets the line of summary. Raises ModelError for what is no finished run, OutputError,
+    VerifyError.
     """
     out = run / MODEL_NAME if out is None else out
     write = _writer(run)
@@ -129,6 +133,7 @@ def read_run(path: Path) -> Run:
             trunk=trunk,
             description={**config["head"], "classes": len(config["classes"])},
             head=_head(path, tensors, shapes),
+            origin=origin_of(path, f"{BEST}.safetensors", config),
         )
     except ModelError:
         raise

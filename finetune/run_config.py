@@ -10,6 +10,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from caffe2torch.digest import of_net
 from caffe2torch.folder import Converted
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.torch_source import source as source_of
@@ -72,11 +73,7 @@ def hash_of_data(sets: Sets, digests: Mapping[Source, bytes]) -> str:
 
 def hash_of_trunk(trunk: Converted) -> str:
     """SHA-256 over what a net computes: its layers, as source, and its weights."""
-    found = hashlib.sha256(source_of(trunk.graph).encode())
-    for name, array in sorted(trunk.state().items()):
-        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        found.update(array.data if array.flags.c_contiguous else array.tobytes())
-    return found.hexdigest()
+    return of_net(source_of(trunk.graph), trunk.state())
 
 
 def _all(sets: Sets) -> list[LabelledPictures]:

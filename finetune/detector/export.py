@@ -12,6 +12,7 @@ import numpy as np
 
 from caffe2torch.errors import ModelError, VerifyError
 from finetune.checkpoint import read_config
+from finetune.origin import origin_of
 from finetune.runtime import FORMAT, open_session
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def open_writer(run: Path) -> Callable[[Path], tuple[str, str]]:
     if not (run / BEST).exists():
         raise ModelError(f"{run}: not finished: there is no {BEST} in it")
     try:
-        said = metadata(str(config["name"]), float(config["conf"]))
+        said = {**metadata(str(config["name"]), float(config["conf"])), **origin_of(run, BEST, config)}
         slope, offset = (float(value) for value in config["scores"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{run / 'config.json'}: damaged: {error} is missing or no number") from error

@@ -16,6 +16,7 @@ from caffe2torch.preprocess import Preprocessing
 from finetune.calibration import calibration_of
 from finetune.checkpoint import BEST, read_config
 from finetune.classifier_graph import add_preprocessing
+from finetune.origin import origin_of
 from finetune.runtime import FORMAT, INPUT, METADATA_KEY, OUTPUT, open_session
 from finetune.wording import json_text
 
@@ -36,10 +37,11 @@ def open_writer(run: Path) -> Callable[[Path], tuple[str, str]]:
         recipe = read_config(run)["recipe"]
         raise ModelError(f"{run}: a run of the recipe {recipe} is exported with torch: {error}") from error
     classifier, config, _ = open_network(run)
+    origin = origin_of(run, f"{BEST}.safetensors", config)
 
     def write(place: Path) -> tuple[str, str]:
         graph = _graph(classifier.head, config)
-        graph.save(place, {METADATA_KEY: json_text({**_metadata(config), **calibration_of(run)})})
+        graph.save(place, {METADATA_KEY: json_text({**_metadata(config), **calibration_of(run), **origin})})
         found = _verify(run, classifier, config, place)
         of = "a mask of faces" if config["recipe"] == "facemask" else f"{len(config['classes'])} classes"
         return f"{of}, pictures of {config['size'][1]} x {config['size'][0]}", found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 import caffe2torch
@@ -110,6 +112,17 @@ def test_present_weights_are_written(tmp_path: Path) -> None:
         converted.conv.weight.fill_(0.5)
     stored = exported(converted, tmp_path).graph.initializer[0]
     np.testing.assert_array_equal(numpy_helper.to_array(stored), np.full((2, 2, 3, 3), 0.5, np.float32))
+
+
+def test_what_it_came_from_is_named(tmp_path: Path) -> None:
+    converted = nets.module(
+        tmp_path, nets.given("data", 1, 3, 8, 8), layer("conv", "Convolution", "data", "conv", CONV)
+    )
+    (told,) = [json.loads(entry.value) for entry in exported(converted, tmp_path).metadata_props]
+    assert told["caffemodel"] is None and told["prototxt"].endswith(".prototxt")
+    torch.nn.init.zeros_(converted.conv.weight)
+    (trained,) = [json.loads(entry.value) for entry in exported(converted, tmp_path).metadata_props]
+    assert len(told["module_sha256"]) == 64 and trained["module_sha256"] != told["module_sha256"]
 
 
 def test_more_than_one_file_holds_is_refused_and_nothing_is_written(

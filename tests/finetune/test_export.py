@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -149,6 +150,7 @@ def test_the_interface_of_the_file(finished: Path) -> None:
         "resize": "bicubic",
         "recipe": "tutorial",
         "trunk": "mini",
+        "source": {"weights_sha256": hashlib.sha256((finished / "best.safetensors").read_bytes()).hexdigest()},
     }
 
 
