@@ -38,10 +38,11 @@ def convert(
 ) -> nn.Module:
     """Convert a Caffe net into an ordinary torch module, in eval mode.
 
-    ``caffemodel``: weights; None fills them as the prototxt says, seeded. ``prototxt``: None takes the net inside the
-    caffemodel in its deploy form. ``drop``: globs of layers to leave out, with all that only they feed. ``outputs``:
-    blobs to give, in this order; None: those that nothing consumes. ``input_shape``: a shape, or {blob: shape}, over
-    what the net says. ``fork``: the fork of Caffe that is meant where several have a layer of one type.
+    ``caffemodel``: weights; None fills them as the prototxt says, seeded, up to a gigabyte of them. ``prototxt``: None
+    takes the net inside the caffemodel in its deploy form. ``drop``: globs of layers to leave out, with all that only
+    they feed. ``outputs``: blobs to give, in this order; None: those that nothing consumes. ``input_shape``: a shape,
+    or {blob: shape}, over what the net says. ``fork``: the fork of Caffe that is meant where several have a layer of
+    one type.
 
     The module takes float32 tensors in the order of ``module.input_names`` and gives one, or a tuple in the order of
     ``module.output_names``. Raises CaffeError for every fault of the files or the net.

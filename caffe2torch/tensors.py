@@ -182,7 +182,8 @@ def open_file(path: Path) -> FileIO:
     """An unbuffered, regular file; FileError says why it cannot be had. No pipe is waited for."""
     try:
         if path.exists() and not path.is_file():
-            raise FileError(f"{path}: not a regular file")
+            pipe = "; write what comes through this pipe to a file first" if path.is_fifo() else ""
+            raise FileError(f"{path}: not a regular file{pipe}")
         file = FileIO(path, opener=_at_once)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # it was another file when it was looked at
             file.close()

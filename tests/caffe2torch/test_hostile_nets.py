@@ -110,6 +110,18 @@ def test_nothing_is_filled_before_all_is_counted(tmp_path: Path, monkeypatch: py
         resolved(tmp_path, [given(1, 3), small, large])
 
 
+def test_a_file_of_a_few_bytes_gets_few_numbers_made_up(tmp_path: Path) -> None:
+    """Where a file of weights is given, a layer that it lacks may be so many times as large as what it has."""
+    small = layer("a", "InnerProduct", "data", "a", "inner_product_param { num_output: 2 }")
+    large = layer("b", "InnerProduct", "a", "b", "inner_product_param { num_output: 4096 }")
+    blobs = {"a": [np.zeros((2, 1024), np.float32), np.zeros(2, np.float32)]}
+    model = nets.caffemodel(tmp_path / "a.caffemodel", blobs, "InnerProduct")
+    state = from_caffemodel(model, write(tmp_path, given(1, 1024), small, large)).state()
+    assert state["b.weight"].shape == (4096, 2)
+    with pytest.raises(NetError, match="too large to be made up"):
+        from_caffemodel(model, write(tmp_path, given(1, 1024), small, large.replace("4096", "524288"))).state()
+
+
 def test_thousands_of_layers_of_one_name(tmp_path: Path) -> None:
     blobs = ["data", *(f"b{i}" for i in range(600))]
     graph = resolved(tmp_path, [given(1, 2), *(layer("same", "PReLU", a, b) for a, b in pairwise(blobs))])
