@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -113,15 +114,34 @@ def test_dense_gives_one_window_what_the_classifier_gives_it(classifier: Path) -
     assert 0.05 < alone[0, 0] < 0.95
 
 
-def test_dense_takes_out_what_the_surroundings_of_a_window_add(
-    classifier: Path,
-) -> None:
+def test_dense_takes_out_what_the_surroundings_of_a_window_add(classifier: Path) -> None:
     """Pools see no padding: nothing to take out. Where dense logits are higher by 2, they are lowered by 2."""
     assert dense.open_finder(classifier, "cpu", 1).shift == pytest.approx(0, abs=1e-3)
     np.testing.assert_allclose(dense.lowered(np.array([0.5, 1.0, 0.0]), 2.0), [0.1192, 1, 0], atol=1e-4)
     logits = np.log([[0.25], [4.0]])
     raised = 1 / (1 + np.exp(-logits - 2))
     np.testing.assert_allclose(dense.lowered(raised, 2.0), [[0.2], [0.8]], atol=1e-5)
+
+
+def test_what_the_surroundings_add_is_measured_near_the_decision() -> None:
+    """Of 1.5 where a window may be a face; of 4 where it is surely none, which decides nothing."""
+
+    class Alone:
+        path, info = Path("alone.onnx"), SimpleNamespace(size=(64, 64))
+
+        def probabilities(self, pictures: np.ndarray) -> np.ndarray:
+            logits = (pictures.mean(axis=(1, 2, 3)) - 150) / 8
+            return np.stack([1 / (1 + np.exp(-logits))] * 2, axis=1)
+
+    class Dense:
+        def run(self, outputs: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            (picture,) = feeds["picture"]
+            view = np.lib.stride_tricks.sliding_window_view(picture, (64, 64), axis=(0, 1))[::24, ::24]
+            logits = (view.mean(axis=(2, 3, 4)) - 150) / 8
+            logits = logits + np.where(logits > -4, 1.5, 4.0)
+            return [np.stack([1 / (1 + np.exp(-logits))] * 2)[None]]
+
+    assert dense._shift(Alone(), Dense(), 0, 24) == pytest.approx(1.5, abs=1e-4)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["windows", "dense"])
