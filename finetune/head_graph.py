@@ -35,7 +35,8 @@ def head_shapes(head: Mapping[str, Any], map_shape: Sequence[int], classes: int)
         return {"centre": (map_shape[0],), "means": (classes, map_shape[0])}
     features = prod((map_shape[0], *head["pool"]) if head["pool"] else map_shape)
     if name != "tutorial":
-        return {"fc.weight": (classes, features), "fc.bias": (classes,)}
+        statistics = ("bn.running_mean", "bn.running_var") if head.get("normalised") else ()
+        return {"fc.weight": (classes, features), "fc.bias": (classes,), **dict.fromkeys(statistics, (features,))}
     hidden = (int(head["hidden"]),)
     inner = ("fc7.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
     outer: Shapes = {"fc8.weight": (classes, *hidden), "fc8.bias": (classes,)}
@@ -62,9 +63,14 @@ def _tutorial(nodes: Nodes, maps: str, tensors: Tensors) -> str:
 
 
 def _linear(nodes: Nodes, maps: str, tensors: Tensors) -> str:
-    """fc."""
+    """fc; where the features are normalised, that is within its weights."""
     flat = nodes.add("Flatten", [maps], axis=1)
-    return str(nodes.add("Gemm", [flat, *_named(nodes, tensors, "fc.weight", "fc.bias")], name="head/fc", transB=1))
+    weight, bias = tensors["fc.weight"], tensors["fc.bias"]
+    if "bn.running_var" in tensors:
+        scaled = weight / np.sqrt(tensors["bn.running_var"].astype(np.float64) + BATCH_NORM_EPS)
+        weight, bias = scaled.astype(np.float32), (bias - scaled @ tensors["bn.running_mean"]).astype(np.float32)
+    folded = {"fc.weight": weight, "fc.bias": bias}
+    return str(nodes.add("Gemm", [flat, *_named(nodes, folded, "fc.weight", "fc.bias")], name="head/fc", transB=1))
 
 
 def _nearest_mean(nodes: Nodes, maps: str, tensors: Tensors) -> str:

@@ -138,7 +138,9 @@ def _parts(fabric: Fabric, trunk: Converted, options: Options, data: Data, reade
     """A new head on the trunk, by the seed, and all that trains it."""
     torch.manual_seed(options.seed)
     classes = len(data.sets.train.classes)
-    head = make_head(options.head, _map(trunk, str(options.at)), classes, options.hidden, options.dropout)
+    # The features of a trunk that is trained too change with it: they are left as they are.
+    normalised = options.unfreeze is None
+    head = make_head(options.head, _map(trunk, str(options.at)), classes, options.hidden, options.dropout, normalised)
     frozen, live, trained = parted(trunk, options.unfreeze)
     top = Top(None if live is None else live.module(), head, trained, options.batch_norm)
     _tell_head(top, options)

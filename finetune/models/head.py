@@ -60,16 +60,31 @@ class TutorialHead(Head):
 
 
 class LinearHead(Head):
-    """One layer on every place of the map, average-pooled to 7 × 7 where it is larger: dropout -> fc."""
+    """One layer on every place of the map, average-pooled to 7 × 7 where it is larger: dropout -> fc.
+
+    With ``normalised`` every feature is first put to mean 0 and deviation 1 over the training pictures: one learning
+    rate then suits every trunk, whatever the size of its features.
+    """
 
     name = "linear"
 
-    def __init__(self, features: tuple[int, int, int], classes: int, hidden: int = 0, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        features: tuple[int, int, int],
+        classes: int,
+        hidden: int = 0,
+        dropout: float = 0.5,
+        normalised: bool = True,
+    ) -> None:
         super().__init__(features, classes)
         self.pool = self.pool_of(*features[1:])
+        self.bn = nn.BatchNorm1d(_inputs(features, self.pool), affine=False, momentum=None) if normalised else None
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(_inputs(features, self.pool), classes)
-        nn.init.normal_(self.fc.weight, std=0.01)
+        if normalised:
+            nn.init.zeros_(self.fc.weight)  # a feature that is 0 in every training picture never counts
+        else:
+            nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
 
     @staticmethod
@@ -78,12 +93,13 @@ class LinearHead(Head):
         return pooled_size(height, width)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.fc(self.dropout(_pooled(maps, self.pool)))
+        flat = _pooled(maps, self.pool)
+        logits: torch.Tensor = self.fc(self.dropout(flat if self.bn is None else self.bn(flat)))
         return logits
 
     def describe(self) -> dict[str, Any]:
         pool = list(self.pool) if self.pool else None
-        return {**super().describe(), "pool": pool, "dropout": self.dropout.p}
+        return {**super().describe(), "pool": pool, "dropout": self.dropout.p, "normalised": self.bn is not None}
 
 
 class GapHead(LinearHead):
@@ -127,8 +143,12 @@ class NearestMeanHead(Head):
 HEADS: Mapping[str, type[Head]] = {head.name: head for head in (TutorialHead, GapHead, LinearHead, NearestMeanHead)}
 
 
-def make_head(name: str, features: tuple[int, int, int], classes: int, hidden: int, dropout: float) -> Head:
-    """A new head of ``HEADS`` on a map of (C, h, w); ``hidden`` and ``dropout`` are for those that have them."""
+def make_head(
+    name: str, features: tuple[int, int, int], classes: int, hidden: int, dropout: float, normalised: bool = True
+) -> Head:
+    """A new head of ``HEADS`` on a map of (C, h, w); what follows ``classes`` is for those that have it."""
+    if issubclass(HEADS[name], LinearHead):
+        return HEADS[name](features, classes, hidden, dropout, normalised)  # type: ignore[call-arg]
     return HEADS[name](features, classes, hidden, dropout)  # type: ignore[call-arg]
 
 
@@ -140,7 +160,8 @@ def head_of(description: Mapping[str, Any]) -> Head:
     channels, height, width = description["features"]
     hidden = int(description["hidden"]) if name == TutorialHead.name else 0
     dropout = 0.0 if name == NearestMeanHead.name else float(description["dropout"])
-    return make_head(name, (channels, height, width), int(description["classes"]), hidden, dropout)
+    normalised = bool(description.get("normalised", False))  # older runs were not
+    return make_head(name, (channels, height, width), int(description["classes"]), hidden, dropout, normalised)
 
 
 def pooled_size(height: int, width: int) -> tuple[int, int] | None:

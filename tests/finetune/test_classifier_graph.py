@@ -84,10 +84,10 @@ def test_rows_of_the_pooling_matrix_are_averages() -> None:
 
 
 @pytest.mark.parametrize("size", [(3, 2), (9, 8), (14, 14), (1, 1)])
-@pytest.mark.parametrize("name", HEADS)
-def test_heads(name: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("name", "normalised"), [*((name, True) for name in HEADS), ("gap", False), ("linear", False)])
+def test_heads(name: str, normalised: bool, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    head = make_head(name, (4, *size), classes=5, hidden=16, dropout=0.5)
+    head = make_head(name, (4, *size), classes=5, hidden=16, dropout=0.5, normalised=normalised)
     with torch.no_grad():  # as if trained: no weight or statistic at its start value
         for tensor in head.state_dict().values():
             if tensor.is_floating_point():

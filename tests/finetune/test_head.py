@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finetune.models.head import TutorialHead, parameters, pooled_size
+from finetune.models.head import TutorialHead, head_of, make_head, parameters, pooled_size
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,36 @@ def test_dropout_is_live_in_training_only() -> None:
     maps = torch.randn(8, 4, 1, 1)
     assert torch.equal(head.eval()(maps), head(maps))
     assert not torch.equal(head.train()(maps), head(maps))
+
+
+@pytest.mark.parametrize("name", ["gap", "linear"])
+def test_one_rate_suits_features_of_any_size(name: str) -> None:
+    """A rate of 0.01 learns features that are offset, large, tiny; one that never was there before means nothing."""
+    torch.manual_seed(0)
+    maps = torch.randn(60, 4, 2, 2)
+    labels = (maps[:, 0].mean((1, 2)) > 0).long()
+    found = []
+    for factor, offset in ((1.0, 0.0), (100.0, 1000.0), (0.1, -1.0)):
+        head = make_head(name, (4, 2, 2), 2, 0, 0.0)
+        optimizer = torch.optim.SGD(head.parameters(), 0.01, 0.9)
+        given = maps * factor + offset
+        given[:, 3] = 0
+        for _ in range(60):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(head(given), labels).backward()
+            optimizer.step()
+        head.eval()
+        with torch.no_grad():
+            found.append((head(given).argmax(1) == labels).float().mean().item())
+            strange = given.clone()
+            strange[:, 3] += 5 * factor
+            torch.testing.assert_close(head(strange), head(given))
+    assert min(found) > 0.9
+
+
+def test_heads_of_before_are_not_normalised() -> None:
+    said = {"name": "gap", "features": [4, 2, 2], "classes": 3, "pool": [1, 1], "dropout": 0.5}
+    assert set(head_of(said).state_dict()) == {"fc.weight", "fc.bias"}
 
 
 def test_pooled_size() -> None:

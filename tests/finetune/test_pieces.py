@@ -79,7 +79,7 @@ def test_what_is_trained_and_what_lives(residual: Converted) -> None:
     _, live, trained = parted(residual, "a")
     assert live is not None
     for batch_norm in (False, True):
-        top = Top(live.module(), GapHead((4, 8, 8), 2, dropout=0.0), trained, batch_norm)
+        top = Top(live.module(), GapHead((4, 8, 8), 2, dropout=0.0, normalised=False), trained, batch_norm)
         features = torch.rand(4, 4, 8, 8)
         statistics = top.live.bn.running_mean.clone()
         top.train()
@@ -94,10 +94,10 @@ def test_what_is_trained_and_what_lives(residual: Converted) -> None:
 def test_checkpoints_hold_what_is_trained(residual: Converted) -> None:
     _, live, trained = parted(residual, "sum")
     assert live is not None
-    top = Top(live.module(), GapHead((4, 8, 8), 2), trained)
+    top = Top(live.module(), GapHead((4, 8, 8), 2, normalised=False), trained)
     kept = {name: tensor.clone() for name, tensor in top.kept().items()}
     assert sorted(kept) == ["fc.bias", "fc.weight", "trunk.c.bias", "trunk.c.weight"]
-    other = Top(live.module(), GapHead((4, 8, 8), 2), trained)
+    other = Top(live.module(), GapHead((4, 8, 8), 2, normalised=False), trained)
     with torch.no_grad():
         for tensor in other.kept().values():
             tensor.add_(1)
