@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +81,12 @@ class Look:
 
 def look(
     work: Look, sources: Sequence[Source], workers: int, journal: Journal | None = None
-) -> Iterator[tuple[Source, list[Seen]]]:
+) -> Generator[tuple[Source, list[Seen]], None, None]:
     """What is seen in each source, in order: one Seen for a picture, one a frame for a video.
 
     What the journal says is done comes from there. A file that cannot be read is a Seen with ``error``; a video that
     is damaged gives the frames before that, then the error. At most ``workers`` + 2 pictures are held at a time.
-    Raises ModelError if a model fails, OSError if overlay or crops cannot be written.
+    Raises ModelError if a model fails, OSError if overlay or crops cannot be written. To be closed: that ends threads.
     """
     pool = ThreadPoolExecutor(workers, "look")
     waiting: deque[tuple[Source, Future[Looked] | list[Seen] | None]] = deque()

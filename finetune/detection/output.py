@@ -9,6 +9,7 @@ from caffe2torch.errors import OutputError
 from finetune.detection import formats, yolo
 from finetune.detection.results import Seen
 from finetune.detection.sources import Source
+from finetune.formats import printable
 from finetune.output import open_stream
 
 YOLO = "yolo"
@@ -31,9 +32,15 @@ def write(all_seen: Iterable[tuple[Source, Seen]], form: str, output: Path | Non
             formats.print_table(seen)
             return
         pieces = yolo.as_text(seen, classes) if form == YOLO else formats.TEXT[form](seen)
-        for text in pieces:
+        shown = stream.isatty()  # where a file's name could move the cursor, or worse
+        for text in (_harmless(text) for text in pieces) if shown else pieces:
             stream.write(text.encode("utf-8", "backslashreplace"))  # a stray byte in a file's name: as \udcXX
             stream.flush()
+
+
+def _harmless(text: str) -> str:
+    """The same lines, with control characters and stray bytes as Python escapes."""
+    return "\n".join(line if line.isprintable() else printable(line) for line in text.split("\n"))
 
 
 def labels_folder(form: str, output: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -69,8 +70,9 @@ def run_on_files(paths: Sequence[Path], options: Options) -> None:
     try:
         silent = options.form == "table" or options.output is not None or not is_terminal(sys.stdout)
         bar = is_terminal(sys.stderr) and silent  # only where no results scroll through it
-        all_seen = output.watched(look(work, sources, workers, journal), len(sources), unread, bar)
-        output.write(all_seen, options.form, options.output, _classes(work.namer))
+        with contextlib.closing(look(work, sources, workers, journal)) as looked:
+            all_seen = output.watched(looked, len(sources), unread, bar)
+            output.write(all_seen, options.form, options.output, _classes(work.namer))
         finished = True
     finally:
         if journal is not None:

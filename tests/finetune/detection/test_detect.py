@@ -317,6 +317,27 @@ def test_a_full_disk(detector_file: Path, folder: Path) -> None:
     assert "the disk is full" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
+def test_names_of_files_do_nothing_to_a_terminal(detector_file: Path, tmp_path: Path) -> None:
+    """CSV in a pipe has the very name, quoted; on a terminal it is shown, as it is before YOLO's labels everywhere."""
+    name = "red\x1b[31m\nline.png"
+    squares(100, 100, [(20, 40, 32)]).save(tmp_path / name)
+    squares(100, 100, []).save(tmp_path / "a.png")
+    asked = ("-m", detector_file, tmp_path, "--format")
+    rows = csv.DictReader(io.StringIO(run(*asked, "csv").stdout, newline=""))
+    assert [Path(row["path"]).name for row in rows] == ["a.png", name]
+    yolo = run(*asked, "yolo").stdout
+    assert yolo.splitlines()[1] == f"# {tmp_path}/red\\x1b[31m\\nline.png" and len(yolo.splitlines()) == 3
+    ours, theirs = os.openpty()
+    program = [sys.executable, "-c", "from finetune.onnx_cli import onnx_main; onnx_main(prog_name='onnx')"]
+    words = ["detect", *map(str, asked), "csv", "--provider", "cpu"]
+    subprocess.run([*program, *words], stdout=theirs, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 10_000)
+    os.close(ours)
+    assert b"red\\x1b[31m" in shown and b"\x1b" not in shown
+
+
 def test_no_torch_on_the_way(detector_file: Path, characters: Path, folder: Path) -> None:
     program = (
         "import sys\nfrom finetune.onnx_cli import onnx_main\n"

@@ -38,7 +38,7 @@ def test_the_script_in_the_readme(scene: Path, tmp_path: Path) -> None:
     (tmp_path / "faces.py").write_text(script)
     words = [sys.executable, tmp_path / "faces.py", default_model(), scene]
     result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stderr
+    assert (result.returncode, result.stderr) == (0, "")
     rows = np.array([line.split() for line in result.stdout.splitlines()], float)
     (entry,) = seen(run(scene, "--format", "jsonl"))
     ours = np.array([[*face["box"], face["score"]] for face in entry["faces"]])
