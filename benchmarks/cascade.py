@@ -1,6 +1,6 @@
 """The LBP cascade for anime faces on a list of pictures, as benchmarks/detect.py asks; needs OpenCV before 5.
 
-usage: python cascade.py CASCADE.xml LONGER_SIDE < JSON list of paths > JSON
+usage: python cascade.py CASCADE.xml LONGER_SIDE THREADS find|time < JSON list of paths > JSON
 
 LONGER_SIDE: pixels that pictures are scaled to, 0: as they are. Settings as its author shows them: scale 1.1, 5
 neighbours, from 24 pixels, histogram equalised. Boxes come with the number of neighbours as score: those of the
@@ -38,7 +38,7 @@ def peak_megabytes() -> float:
 
 
 def main() -> None:
-    cv2.setNumThreads(2)
+    cv2.setNumThreads(int(sys.argv[3]))
     cascade = cv2.CascadeClassifier(sys.argv[1])
     longer = int(sys.argv[2])
     answer: dict[str, Any] = {
@@ -62,7 +62,7 @@ def main() -> None:
         answer["alone"].append(1000 * (end - middle))
         answer["decoded"].append(1000 * (end - start))
     answer["memory"] = peak_megabytes()
-    answer["all"] = [find(cascade, cv2.imread(path), longer, 1) for path in paths]
+    answer["all"] = [find(cascade, cv2.imread(path), longer, 1) for path in paths] if sys.argv[4] == "find" else []
     print(json.dumps(answer))
 
 
