@@ -48,7 +48,8 @@ def read_camera(camera: str, every: int = 1) -> Iterator[Frame]:
         source, kind = camera, "avfoundation"
     else:
         source, kind = (f"/dev/video{camera}" if number else camera), "v4l2"
-    yield from _frames(source, f"camera {camera}", every, {"format": kind})
+    said = f"camera {camera}" + (f" ({source})" if source != camera else "")
+    yield from _frames(source, said, every, {"format": kind})
 
 
 def frame_rate(path: Path) -> float:
@@ -83,7 +84,8 @@ def _reading(av: Any, said: str) -> Iterator[None]:
     try:
         yield
     except av.FFmpegError as error:
-        raise DataError(f"{said}: cannot be read as a video: {error.strerror or error}") from error
+        what = "cannot be opened" if said.startswith("camera ") else "cannot be read as a video"
+        raise DataError(f"{said}: {what}: {error.strerror or error}") from error
 
 
 def _av() -> Any:
