@@ -152,7 +152,7 @@ class _NetReader(Reader):
             return []
         self.tokens.back(end)
         common = type(ways[0].message).FromString(ways[0].message.SerializePartialToString())
-        for field in common.DESCRIPTOR.fields:
+        for field, _ in common.ListFields():
             known = message.DESCRIPTOR.fields_by_name.get(field.name)
             if known is None or known.number != field.number or known.message_type is not field.message_type:
                 common.ClearField(field.name)

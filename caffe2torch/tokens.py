@@ -12,11 +12,11 @@ from caffe2torch.errors import TextError
 # A text of any length costs no memory to be matched; for escapes there is some, so there may be only so many.
 _SPACE = re.compile(r"(?:[ \t\r\n\v\f]+|#[^\n]*)*")
 _TOKEN = re.compile(
-    r"""(?P<word>[A-Za-z_][A-Za-z0-9_]*)
+    r"""[ \t\r\n\v\f]*(?:(?P<word>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<integer>0[xX][0-9A-Fa-f]+|0[0-7]*|[1-9][0-9]*)(?![A-Za-z0-9_.])
     |(?P<float>(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)(?![A-Za-z0-9_.])
     |(?P<string>"[^"\\\n\0]*(?:\\[^\n][^"\\\n\0]*){0,9999}"|'[^'\\\n\0]*(?:\\[^\n][^'\\\n\0]*){0,9999}')
-    |(?P<symbol>[{}<>\[\]:;,-])""",
+    |(?P<symbol>[{}<>\[\]:;,-]))""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(
@@ -104,16 +104,18 @@ class Tokens:
         self._read += 1
         if self._read > limits.WORDS:
             raise TextError(f"{self.where}: more words than a net has ({limits.WORDS:,}). Is the file damaged?")
-        text, space = self._text, _SPACE.match(self._text, self._end)
-        start = space.end() if space else self._end
-        found = _TOKEN.match(text, start)
+        found = _TOKEN.match(self._text, self._end) or self._behind_remarks()
         if found is None:
-            self._end = start
-            if start < len(text):
+            if self._end < len(self._text):
                 self._stray()
-            return Token("end", "", start)
-        self._end = found.end()
-        return Token(found.lastgroup or "", found[0], start)
+            return Token("end", "", self._end)
+        self._end, kind = found.end(), found.lastgroup or ""
+        return Token(kind, found[kind], found.start(kind))
+
+    def _behind_remarks(self) -> re.Match[str] | None:
+        space = _SPACE.match(self._text, self._end)
+        self._end = space.end() if space else self._end
+        return _TOKEN.match(self._text, self._end)
 
     def _stray(self) -> NoReturn:
         rest = self._text[self._end :]
