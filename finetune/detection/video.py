@@ -93,7 +93,7 @@ def _av() -> Any:
         import av
     except ImportError as error:
         raise DataError("videos and cameras need PyAV: pip install 'caffe2torch[video]', or pip install av") from error
-    av.logging.set_level(av.logging.PANIC)  # what is wrong is said once, by us
+    av.logging.set_level(None)  # any level makes FFmpeg's threads wait for Python's lock, and we could wait for them
     return av
 
 

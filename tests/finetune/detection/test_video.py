@@ -95,6 +95,15 @@ def test_a_camera_that_is_not_there(detector_file: Path) -> None:
     assert re.match(r"error: camera 97( \(\S+\))?: cannot be opened: ", result.stderr.splitlines()[-1])
 
 
+def test_ffmpegs_threads_never_wait_for_python(film: Path) -> None:
+    """A damaged video hung where PyAV was to take FFmpeg's messages: with the lock that decoding is waited for with."""
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    next(read_video(film))
+    assert av.logging.get_level() is None
+
+
 def test_pictures_among_videos(detector_file: Path, film: Path) -> None:
     Image.new("RGB", (40, 40)).save(film.parent / "picture.png")
     entries = seen(run("-m", detector_file, film.parent, "--format", "jsonl"))
