@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OPSET = 17  # onnxruntime 1.13 and later, and every runtime of today, read it
 IR_VERSION = 8
 SMALL = 4096  # numbers of a constant that may be copied, and is stored once
+VECTORS = 1 << 20  # numbers of all vectors, up to which their values are followed to infer shapes
 LIMIT = (1 << 31) - 1  # protobuf's: one file, no external data
 
 
@@ -132,7 +133,11 @@ class Nodes:
         return {name: array for name, array in self._initializers.items() if array.size > SMALL}
 
     def _inferred(self) -> list[onnx.ValueInfoProto]:
-        """Shapes of all inner values. Large weights stand in as inputs, so that they are not copied."""
+        """Shapes of all inner values. Large weights stand in as inputs, so that they are not copied.
+
+        With data_prop, onnx takes every vector for a shape and keeps 70 bytes for each of its numbers: where there are
+        long ones, what is reshaped to a shape that is computed stays without one.
+        """
         from onnx import helper, numpy_helper, shape_inference
 
         large = self._large()
@@ -140,7 +145,11 @@ class Nodes:
         stand_ins = [_value_info(name, array.dtype, array.shape) for name, array in large.items()]
         graph = helper.make_graph(self._nodes, self.name, [*self._inputs, *stand_ins], self._outputs, initializer=small)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-        return list(shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.value_info)
+        found = shape_inference.infer_shapes(model, strict_mode=True).graph
+        shapes = [value.type.tensor_type.shape.dim for value in (*found.input, *found.value_info, *found.output)]
+        if sum(shape[0].dim_value for shape in shapes if len(shape) == 1) <= VECTORS:
+            found = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+        return list(found.value_info)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
