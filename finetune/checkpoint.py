@@ -127,13 +127,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, json_text(content, 1) + "\n")
 
 
+def tensors_of(head: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that a checkpoint of it holds; they are its own, and change with it."""
+    return head.kept() if isinstance(head, Keeps) else dict(head.state_dict())
+
+
 def save_head(folder: Path, head: nn.Module, metrics: Mapping[str, float], best: bool) -> None:
     """Keep the head as the last checkpoint of ``folder``, and as the best one too if it is."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors_of(head).items()}
+    save_tensors(folder, tensors, metrics, best)
+
+
+def save_tensors(folder: Path, tensors: Mapping[str, torch.Tensor], metrics: Mapping[str, float], best: bool) -> None:
+    """As save_head, of a head's tensors."""
     from safetensors.torch import save_file
 
     beside = folder / f"{LAST}.safetensors.tmp"
-    tensors = head.kept() if isinstance(head, Keeps) else head.state_dict()
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside)
+    save_file(dict(tensors), beside)
     beside.chmod(0o666 & ~umask())  # safetensors keeps its files from others
     os.replace(beside, folder / f"{LAST}.safetensors")
     write_json(folder / f"{LAST}.json", metrics)

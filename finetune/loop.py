@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,13 @@ from torch import nn
 
 from caffe2torch.errors import ModelError
 from caffe2torch.terminal import note
-from finetune.checkpoint import LAST, load_head, save_head
+from finetune.checkpoint import LAST, load_head
 from finetune.data.batches import Batch, Reader, plan_batches
 from finetune.data.folders import LabelledPictures
 from finetune.data.sets import Sets
 from finetune.evaluate import score
 from finetune.inputs import Inputs, Pictures, Plan
+from finetune.keeping import Keeper
 from finetune.models.head import NearestMeanHead
 from finetune.optimization import class_weights, epoch_seed, grouped, right_answers, set_rate, summed_loss
 from finetune.options import Options
@@ -71,7 +72,7 @@ class Parts:
 def run_epochs(
     folder: Path, parts: Parts, watch: Callable[[Epoch], None] = lambda line: None
 ) -> tuple[list[Epoch], Epoch, bool]:
-    """All epochs with a line and a checkpoint each: the lines, the best one, and whether Ctrl-C came.
+    """All epochs with a line each: the lines, the best one, and whether Ctrl-C came; the last and the best are kept.
 
     Where ``folder`` holds a state to go on from (resume.py), what is done is not done again. ``watch`` sees every line.
     """
@@ -79,7 +80,7 @@ def run_epochs(
     print_header()
     lines, best = _resumed(folder, parts)
     epochs = options.epochs if any(parameter.requires_grad for parameter in parts.head.parameters()) else 1
-    saved = time.monotonic()
+    keeper = Keeper(folder, options.checkpoint_every)
     interrupted = False
     try:
         for number in range(len(lines) + 1, epochs + 1):
@@ -94,19 +95,22 @@ def run_epochs(
                 lines.append(line)
                 best = line if is_best or best is None else best
                 if first:
-                    save_head(folder, parts.head, asdict(line), is_best)
+                    keeper.add(parts.head, line, is_best)
                     append_csv(folder / "metrics.csv", line)
                 print_epoch(line, is_best)
                 watch(line)
-                if first and number < epochs and time.monotonic() - saved >= options.checkpoint_every:
+                if first and number < epochs and keeper.due:
+                    keeper.write()
                     save_state(folder, parts.optimizer, lines, best, parts.scaler)
-                    saved = time.monotonic()
     except KeyboardInterrupt:
         if best is None:
             raise
         parts.reader.close()  # its workers may have been cut off in the middle of a batch
         note(f"interrupted in epoch {len(lines) + 1}: the {len(lines)} before it are kept")
         interrupted = len(lines) < epochs
+    finally:
+        with interrupts_wait():
+            keeper.write()
     assert best is not None
     return lines, best, interrupted
 

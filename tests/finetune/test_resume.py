@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from safetensors.torch import load_file, save
 from caffe2torch.errors import ModelError, OutputError
 from caffe2torch.folder import Converted
 from caffe2torch.folder import save as save_folder
-from finetune import loop
+from finetune import keeping, loop
 from finetune.checkpoint import KIND, held, save_head
 from finetune.options import Options
 from finetune.resume import load_state, save_state, states
@@ -67,6 +69,27 @@ def test_it_ends_with_the_same_bits(
     assert not states(tmp_path / name)
     assert (tmp_path / name / "metrics.csv").read_text().count("\n") == 13
     assert not list(tmp_path.glob(f"{glob.escape(name)}.partial-*"))
+
+
+def test_checkpoints_are_written_now_and_then_and_are_the_same(
+    tiny_trunk: Converted, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tensors, written = keeping.save_tensors, []
+
+    def counted(*arguments: Any, **named: Any) -> None:
+        written.append(arguments)
+        save_tensors(*arguments, **named)
+
+    monkeypatch.setattr(keeping, "save_tensors", counted)
+    train(tiny_trunk, painted, tmp_path / "always", OPTIONS)
+    assert len(written) == 12
+    train(tiny_trunk, painted, tmp_path / "once", replace(OPTIONS, checkpoint_every=1000.0))
+    assert len(written) <= 14  # the last and the best
+    assert files(tmp_path / "always") == files(tmp_path / "once")
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 9, KeyboardInterrupt)
+        trained = train(tiny_trunk, painted, tmp_path / "cut", replace(OPTIONS, checkpoint_every=1000.0))
+    assert trained.interrupted and json.loads((tmp_path / "cut" / "last.json").read_text())["epoch"] == 8
 
 
 def test_after_kill_9(tiny_trunk: Converted, painted: Path, tmp_path: Path) -> None:
