@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from caffe2torch.errors import OutputError
@@ -71,7 +71,7 @@ def check_places(
 def _frames_apart(sources: Sequence[Source]) -> None:
     films = {_key(source.stem): source for source in sources if source.is_video}
     for source in sources if films else ():
-        film = next((films[base] for base in _bases(source.stem, OF_FRAME) if base in films), None)
+        film = next((films[_key(base)] for base in _bases(source.stem, OF_FRAME) if _key(base) in films), None)
         if film is not None:
             raise OutputError(
                 f"{source.path}: is called as a frame of {film.path}, and what is made of it would be; rename one, or "
@@ -86,7 +86,7 @@ def _shown_apart(sources: Sequence[Source], folder: Path, faces: Path | None) ->
         target = shown_place(folder, source)
         if target.exists() and _identity(target) in read:
             raise OutputError(f"{target}: is what is read; --overlay names another folder")
-        other = next((stems[base] for base in _bases(source.shown, OF_FACE) if base in stems), None)
+        other = next((stems[_key(base)] for base in _bases(source.shown, OF_FACE) if _key(base) in stems), None)
         if other is not None:
             raise OutputError(
                 f"{target}: would be {source.path} with boxes, and could be a face out of {other.path}; "
@@ -96,13 +96,20 @@ def _shown_apart(sources: Sequence[Source], folder: Path, faces: Path | None) ->
 
 def _faces_apart(sources: Sequence[Source], folder: Path, names: Sequence[str]) -> None:
     """No face takes the place of a picture that is looked at."""
-    stems = {(source.stem.parent, source.stem.name) for source in sources}
-    below = [folder / as_file_name(name) for name in names] or [folder]
-    parents = {(os.path.realpath(b / parent), parent) for b in below for parent in {parent for parent, _ in stems}}
+    stems = {source.stem for source in sources}
+    below = {PurePath(as_file_name(name)) for name in names} or {PurePath()}
+    top = Path(os.path.realpath(folder))
+    inside: dict[Path, PurePath | None] = {}  # a folder that is read from -> where it lies below ``folder``
     for source in sources:
-        real = Path(os.path.realpath(source.path))
-        for base in _bases(PurePath(real.name), OF_FACE, lower=False):
-            if any(place == str(real.parent) and (parent, base) in stems for place, parent in parents):
+        parent = source.path.parent
+        if parent not in inside:
+            real = Path(os.path.realpath(parent))
+            inside[parent] = real.relative_to(top) if real.is_relative_to(top) else None
+        if (where := inside[parent]) is None:
+            continue
+        place = where / source.path.name
+        for named in below:
+            if place.is_relative_to(named) and not stems.isdisjoint(_bases(place.relative_to(named), OF_FACE)):
                 raise OutputError(f"{source.path}: is what is read, and called as a face; --crops names another folder")
 
 
@@ -126,11 +133,13 @@ def _labels_apart(sources: Sequence[Source], folder: Path) -> None:
             )
 
 
-def _bases(place: PurePath, form: re.Pattern[str], lower: bool = True) -> Iterator[str]:
+def _bases(place: PurePath, form: re.Pattern[str]) -> set[PurePath]:
     """What a name of that form was made of: the whole name in front, and where it may be a frame's, that with it."""
-    if match := form.fullmatch(place.name):
-        names = {match[1]} | ({match[1] + match[2]} if form is OF_FACE and match[2] else set())
-        yield from (_key(place.with_name(name)) if lower else str(place.with_name(name)) for name in sorted(names))
+    match = form.fullmatch(place.name)
+    if match is None:
+        return set()
+    names = {match[1]} | ({match[1] + match[2]} if form is OF_FACE and match[2] else set())
+    return {place.with_name(name) for name in names}
 
 
 def _key(place: PurePath) -> str:
