@@ -17,8 +17,8 @@ from finetune.data.found import looks_like_json
 
 NOT_BOXES = {"classes.txt", "readme.txt", "license.txt", "requirements.txt"}
 FORMATS = (
-    "boxes.json, COCO's JSON, CSV, VOC's XML files, YOLO's text files beside the pictures, or a text file of lines "
-    "'file x0 y0 x1 y1'"
+    "boxes.json, COCO's JSON, CSV, VOC's XML files, YOLO's text files (beside the pictures, or in labels beside "
+    "images), or a text file of lines 'file x0 y0 x1 y1'"
 )
 
 
@@ -112,6 +112,10 @@ def _from_folder(folder: Path) -> Iterable[Entry]:
     stems = {path.stem for path in pictures if path.parent == folder}
     if (folder / "labels").is_dir() or (texts and all(text.stem in stems for text in texts)):
         return read_yolo(folder, pictures)
+    if texts and not pictures and (folder / "classes.txt").is_file():
+        raise DataError(
+            f"{folder}: YOLO's labels without pictures; they are read beside them, or in a folder labels beside images"
+        )
     if texts := texts or _files(folder, ".csv"):
         return read_lines(_only(folder, texts))
     raise DataError(f"{folder}: no boxes found: {FORMATS} are wanted")

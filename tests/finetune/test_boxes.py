@@ -215,6 +215,14 @@ def test_lines_of_json_and_csv_by_hand(folder: Path) -> None:
         read_boxes(folder / "torn.jsonl")
 
 
+def test_labels_apart_from_their_pictures(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "b.txt").write_text("")
+    (tmp_path / "classes.txt").write_text("face\n")
+    with pytest.raises(DataError, match="YOLO's labels without pictures; they are read beside them, or in a folder"):
+        read_boxes(tmp_path)
+
+
 def test_boxes_of_some_labels_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
     Image.new("RGB", (50, 50)).save(tmp_path / "b.png")
