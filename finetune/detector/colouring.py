@@ -12,7 +12,8 @@ from PIL import Image, ImageFilter, ImageOps
 LUMA = np.array([0.299, 0.587, 0.114])
 # RGB to YIQ and back (NTSC 1953): a turn of I and Q turns the hue.
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-NOISE = np.random.default_rng(0).standard_normal((640, 640, 1)).astype(np.float32)
+MOST_PIXELS = 1280  # of a picture's side
+NOISE = np.random.default_rng(0).standard_normal((MOST_PIXELS, MOST_PIXELS, 1)).astype(np.float32)
 
 
 def recoloured(picture: Image.Image, random: Random) -> Image.Image:
@@ -66,7 +67,7 @@ def _soft(picture: Image.Image, random: Random) -> Image.Image:
 
 def _noisy(picture: Image.Image, random: Random) -> Image.Image:
     height, width = picture.height, picture.width
-    y, x = random.randrange(641 - height), random.randrange(641 - width)
+    y, x = random.randrange(MOST_PIXELS + 1 - height), random.randrange(MOST_PIXELS + 1 - width)
     pixels = np.asarray(picture, np.float32) + NOISE[y : y + height, x : x + width] * random.uniform(2, 14)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 

@@ -42,7 +42,7 @@ def train_detector(data: Path, run: Path, options: DetectorOptions, test: Path |
     torch.manual_seed(options.seed)
     validation = Validation({"faces": (held, 1.0)})
     training = Training(Detector() if options.start == "scratch" else packaged_network(default_model()), settings)
-    composer = Composer(_material(learnt, options), options.side)
+    composer = Composer(_material(learnt, options))
     faces = sum(len(one.boxes) for one in learnt)
     note(f"{len(learnt)} pictures with {faces} faces to train on, {len(held)} to validate on")
     interrupted = False

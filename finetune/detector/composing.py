@@ -14,20 +14,21 @@ from finetune.detector.material import Material, Sheet
 SMALLEST, TINY = 11.0, 8.0  # pixels: faces from SMALLEST are learnt, smaller ones count neither way
 LARGEST = 1.05  # of the picture's side
 VISIBLE = 0.55  # of a face's box that must be in the picture
-MOST_ENLARGED = 4.0
+MOST_ENLARGED = 6.0
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Composer:
-    """Draws samples from ``material``: pictures of ``size`` by ``size`` pixels."""
+    """Draws samples from ``material``."""
 
-    def __init__(self, material: Material, size: int) -> None:
+    def __init__(self, material: Material) -> None:
         self.material = material
-        self.size = size
+        self.size = 0
 
-    def sample(self, random: Random) -> Sample:
-        """uint8 [S, S, 3]; boxes float32 [K, 4]; areas that count neither way, float32 [M, 4]."""
+    def sample(self, random: Random, size: int) -> Sample:
+        """uint8 [S, S, 3], S = ``size``; boxes float32 [K, 4]; areas that count neither way, float32 [M, 4]."""
+        self.size = size
         sheet = Placed(Image.new("RGB", (self.size, self.size), _any_colour(random)))
         kind = random.choices(("picture", "scene", "background", "empty"), self._shares())[0]
         if kind == "picture":

@@ -108,8 +108,9 @@ def _network(nodes: _Nodes, pixels: str, network: Detector) -> tuple[str, str]:
             weight = nodes.add("Mul", weight, nodes.constant(factor, np.float32))
         assert conv.bias is not None
         bias = nodes.half(f"{name}.bias", conv.bias.detach().numpy())
-        kernel, pad = list(conv.kernel_size), int(conv.padding[0])
-        return nodes.add("Conv", x, weight, bias, kernel_shape=kernel, strides=list(conv.stride), pads=[pad] * 4)
+        kernel, strides, pads = list(conv.kernel_size), list(conv.stride), [int(conv.padding[0])] * 4
+        dilations = list(conv.dilation)
+        return nodes.add("Conv", x, weight, bias, kernel_shape=kernel, strides=strides, pads=pads, dilations=dilations)
 
     def active(x: str, block: Any, factor: float = 1.0) -> str:
         return nodes.add("Relu", convolve(x, block[0], factor))

@@ -11,7 +11,7 @@ from torch import nn
 STRIDE = 8
 ALIGNED = 32  # height and width of what is fed are multiples of this
 WIDTHS = (16, 32, 48, 80, 128)  # channels at strides 2, 4, 8, 16, 32
-DEPTHS = (1, 2, 2, 2)  # residual convolutions at strides 4, 8, 16, 32
+DILATIONS = ((1,), (1, 1), (1, 1), (1, 1, 2, 2))  # of the residual convolutions at strides 4, 8, 16, 32
 MERGED = 48  # channels on the way back
 SCALE = 4.0  # edges are predicted as exp(output) times this many cells
 LEAST_LOG, MOST_LOG = -6.0, 4.5  # of that output
@@ -19,19 +19,19 @@ PADDING = 128  # grey that fills a picture up to ALIGNED
 PRIOR = 0.01  # of a face at a cell before training
 
 
-def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     """Convolution, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+    padding = kernel // 2 * dilation
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Residual(nn.Module):
     """x + convolution(x)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        self.conv = convolution(channels, channels)
+        self.conv = convolution(channels, channels, dilation=dilation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.conv(x)
@@ -41,15 +41,15 @@ class Detector(nn.Module):
     """Pictures to one logit and four distances a cell of 8 x 8 pixels.
 
     The way down halves the picture five times; the way back adds the maps of strides 16 and 8 to the enlarged ones
-    behind them, so that a cell sees both its own pixels and a face that fills the picture.
+    behind them, so that a cell sees both its own pixels and a face that fills the picture: some 600 pixels around it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = convolution(3, WIDTHS[0], stride=2)
         self.stages = nn.ModuleList(
-            nn.Sequential(convolution(inputs, outputs, stride=2), *(Residual(outputs) for _ in range(depth)))
-            for inputs, outputs, depth in zip(WIDTHS[:-1], WIDTHS[1:], DEPTHS, strict=True)
+            nn.Sequential(convolution(inputs, outputs, stride=2), *(Residual(outputs, d) for d in dilations))
+            for inputs, outputs, dilations in zip(WIDTHS[:-1], WIDTHS[1:], DILATIONS, strict=True)
         )
         self.laterals = nn.ModuleList(convolution(inputs, MERGED, 1) for inputs in WIDTHS[2:])
         self.merges = nn.ModuleList(convolution(MERGED, MERGED) for _ in WIDTHS[3:])

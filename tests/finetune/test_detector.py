@@ -125,15 +125,15 @@ def drawn() -> Material:
 
 
 def test_composed_pictures_are_of_the_size_and_boxes_lie_inside(drawn: Material) -> None:
-    composer, boxes_seen = Composer(drawn, 96), 0
+    composer, boxes_seen = Composer(drawn), 0
     for number in range(20):
-        pixels, boxes, ignored = composer.sample(Random(number))
+        pixels, boxes, ignored = composer.sample(Random(number), 96)
         assert pixels.shape == (96, 96, 3) and pixels.dtype == np.uint8
         for some in (boxes, ignored):
             assert some.shape[1] == 4 and ((some >= 0) & (some <= 96)).all() and (some[:, :2] < some[:, 2:]).all()
         boxes_seen += len(boxes)
     assert boxes_seen > 10
-    first, second = composer.sample(Random(5)), composer.sample(Random(5))
+    first, second = composer.sample(Random(5), 96), composer.sample(Random(5), 96)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -251,6 +251,25 @@ def test_the_recipe_trains_and_exports(faces: Path, tmp_path: Path) -> None:
         assert done.exit_code == 1 and said in done.stderr, done.output
 
 
+def test_every_third_step_shows_larger_pictures_and_faces(drawn: Material) -> None:
+    from finetune.detector.training import Settings
+
+    settings = Settings(batch_size=8, size=64)
+    assert [settings.shape(step) for step in range(3)] == [(8, 64), (8, 64), (2, 128)]
+    assert Settings(batch_size=2, size=64).shape(2) == (1, 128)
+    composer, random = Composer(drawn), Random(0)
+    sides = [float((box[2:] - box[:2]).max()) for _ in range(30) for box in composer.sample(random, 128)[1]]
+    assert max(sides) > 100 and min(sides) < 40
+
+
+def test_a_cell_sees_a_face_that_fills_the_picture() -> None:
+    made, pixels = network().double(), torch.zeros(1, 3, 640, 640, dtype=torch.double, requires_grad=True)
+    made(pixels)[0][0, 40, 40].backward()
+    assert pixels.grad is not None
+    rows = torch.nonzero(pixels.grad.abs().sum((0, 1, 3))).ravel()
+    assert rows.max() - rows.min() > 500
+
+
 def test_a_run_is_taken_up_where_it_was_left(drawn: Material, tmp_path: Path) -> None:
     from finetune.detector.training import Settings, Training
 
@@ -262,10 +281,10 @@ def test_a_run_is_taken_up_where_it_was_left(drawn: Material, tmp_path: Path) ->
         training = Training(Detector(), settings)
         for stop in stops:
             training.stop = stop
-            training.run(Composer(drawn, 64), folder, lambda network: {"score": 0.0}, lambda line: None)
+            training.run(Composer(drawn), folder, lambda network: {"score": 0.0}, lambda line: None)
             training = Training(Detector(), settings)
             training.take_up(folder)
-        training.run(Composer(drawn, 64), folder, lambda network: {"score": 0.0}, lambda line: None)
+        training.run(Composer(drawn), folder, lambda network: {"score": 0.0}, lambda line: None)
         ends.append(training.averaged.state_dict())
     assert training.step == 4
     (folder / "last.safetensors").write_bytes((folder / "best.safetensors").read_bytes())

@@ -43,7 +43,7 @@ def test_the_script_in_the_readme(scene: Path, tmp_path: Path) -> None:
     (entry,) = seen(run(scene, "--format", "jsonl"))
     ours = np.array([[*face["box"], face["score"]] for face in entry["faces"]])
     assert len(ours) >= 1
-    np.testing.assert_allclose(rows, ours, atol=0.3)  # each side's pixels are rounded once: 0.02 % of 700
+    np.testing.assert_allclose(rows, ours, atol=0.7)  # 500 x 0.731 pixels are rounded once: 0.1 % of 700
 
 
 def test_pictures_in_one_batch_are_seen_as_alone(scene: Path) -> None:
