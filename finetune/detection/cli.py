@@ -157,8 +157,9 @@ def detect(paths: tuple[Path, ...], **options: Any) -> None:
 def evaluate(**options: Any) -> None:
     """Measure how well the detector MODEL (a file, a run, or the word default) finds the faces marked in DATA.
 
-    DATA is boxes.json, COCO's JSON, a folder of VOC's or YOLO's files, or lines of `file x0 y0 x1 y1`. Faces marked
-    as difficult do not count. Shares have 95 % bootstrap intervals over pictures.
+    DATA is boxes.json, COCO's JSON, CSV, a folder of VOC's or YOLO's files, lines of `file x0 y0 x1 y1`, or what `onnx
+    detect` wrote of pictures in any form but its table. Faces marked as difficult do not count. Shares have 95 %
+    bootstrap intervals over pictures.
     """
     from finetune.detection.run_evaluation import Asked, run_evaluation
 
