@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch import limits
 from caffe2torch.errors import FileError
 from caffe2torch.fields import plain_text
 from caffe2torch.net import Blob
@@ -93,6 +94,11 @@ def _blob(dataset: Any, order: int, index: int, state: TensorFile) -> Blob:
         raise FileError(f"{path}: {name} holds {dataset.dtype}, no numbers")
     if dataset.external or dataset.is_virtual:
         raise FileError(f"{path}: {name} lies in another file, as Caffe never writes it")
+    if dataset.nbytes > limits.BESIDE + limits.GAIN * dataset.id.get_storage_size():
+        raise FileError(
+            f"{path}: {name} claims {dataset.nbytes:,} bytes and keeps {dataset.id.get_storage_size():,}; "
+            "Caffe writes its numbers as they are"
+        )
 
     def numbers() -> np.ndarray:
         with open_file(path) as file:

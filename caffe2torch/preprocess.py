@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from caffe2torch import limits
 from caffe2torch.errors import CaffeError, FileError
 from caffe2torch.net import Input
 from caffe2torch.tensors import open_file
@@ -121,11 +122,17 @@ def _per_channel(picture: np.ndarray, text: str) -> tuple[float, ...]:
 def _load_npy(path: Path) -> np.ndarray:
     try:
         with BufferedReader(open_file(path)) as file:
+            _check_size(path, os.fstat(file.fileno()).st_size)
             return np.asarray(np.load(file, allow_pickle=False), np.float64)
     except FileError:
         raise
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, MemoryError) as error:
         raise FileError(f"{path}: not a .npy of numbers: {error}") from error
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > limits.MEAN:
+        raise FileError(f"{path}: {size:,} bytes; a mean picture has {limits.MEAN:,} at most")
 
 
 def load_binaryproto(path: Path) -> np.ndarray:
@@ -133,6 +140,7 @@ def load_binaryproto(path: Path) -> np.ndarray:
     from caffe2torch import schema, wire
 
     walk = wire.walk_blob(path)
+    _check_size(path, walk.file.size)
     message: Any = schema.message("BlobProto")()
     message.ParseFromString(walk.message)
     shape = tuple(message.shape.dim) or (message.num, message.channels, message.height, message.width)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
-from caffe2torch import values
+from caffe2torch import limits, values
 from caffe2torch.errors import CaffeError, FileError, VerifyError
 from caffe2torch.folder import CONFIG, ONNX, SOURCE, Converted, load, printed
 from caffe2torch.graph import Graph
 from caffe2torch.tensors import open_file
 
 TOLERANCE = 1e-4  # of the largest value
+MOST = 4 * limits.VALUES  # bytes of a reference
+DAMAGED = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -162,11 +167,11 @@ def _reference(
     converted: Converted, inputs: Path, outputs: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     graph = converted.graph
-    given, wanted = _arrays(inputs), _arrays(outputs)
+    (given, there), (wanted, beside) = _arrays(inputs, graph), _arrays(outputs, graph)
     feeds = {}
     for value in graph.inputs:
         if value.blob not in given:
-            raise FileError(f"{inputs}: has no {value.blob!r}; it has {', '.join(given)}")
+            raise FileError(f"{inputs}: has no {value.blob!r}; it has {', '.join(there)}")
         fixed = 1 if value.rows else 0  # axes that need not agree
         if given[value.blob].shape[fixed:] != value.shape[fixed:]:
             raise FileError(
@@ -174,18 +179,28 @@ def _reference(
                 f"{converted.path} was converted for {value.shape}; convert with --input-shape"
             )
         feeds[value.blob] = np.asarray(given[value.blob], np.float32)
-    known = {name: array for name, array in wanted.items() if name in graph.values}
-    if not known:
-        raise CaffeError(f"{outputs}: none of its blobs ({', '.join(wanted)}) is in {converted.path}")
-    return feeds, known
+    if not wanted:
+        raise CaffeError(f"{outputs}: none of its blobs ({', '.join(beside)}) is in {converted.path}")
+    return feeds, wanted
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
-        raise FileError(f"{path}: not an .npz of arrays: {error}") from error
+def _arrays(path: Path, graph: Graph) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a file that are named as values of a graph, and the names of all that it has."""
+    with BufferedReader(open_file(path)) as file:
+        if file.peek(2)[:2] != b"PK":
+            raise FileError(f"{path}: not an .npz of arrays")
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                sizes = {each.filename.removesuffix(".npy"): each.file_size for each in stored.zip.infolist()}
+                names = [name for name in stored.files if name in graph.values]
+                if sum(sizes[name] for name in names) > MOST:
+                    raise ValueError(f"more than {MOST:,} bytes of arrays")
+                found = {name: stored[name] for name in names}
+                if strange := [name for name in found if found[name].dtype.kind not in "biuf"]:
+                    raise ValueError(f"{strange[0]!r} are no numbers")
+                return found, stored.files
+        except (*DAMAGED, OSError, ValueError, LookupError, AttributeError, TypeError, MemoryError) as error:
+            raise FileError(f"{path}: not an .npz of arrays: {error}") from error
 
 
 def _compare(

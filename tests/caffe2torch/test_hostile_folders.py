@@ -6,7 +6,9 @@ import ast
 import json
 import os
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,37 @@ def test_weights_outside_of_the_folder_are_not_read(change: Callable[[onnx.Model
             call()
     result = CliRunner().invoke(main, ["run", "out/model.onnx", "picture.png"])
     assert result.exit_code == 1 and "in other files" in result.output
+
+
+def test_references_that_swell_or_are_damaged(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, prob = np.zeros((1, 3, 8, 8), np.float32), np.full((1, 5), 0.2, np.float32)
+    np.savez("i.npz", data=data)
+    np.savez_compressed("o.npz", prob=prob)
+    assert len(verify(out, (Path("i.npz"), Path("o.npz")))) == 2
+    whole = Path("o.npz").read_bytes()
+    for place in range(0, len(whole), 3):
+        Path("o.npz").write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with suppress(CaffeError):
+            verify(out, (Path("i.npz"), Path("o.npz")))
+    for array in (np.array(["a", "b"]), np.array([object()]), np.array([1j])):
+        np.savez("o.npz", prob=array)
+        with pytest.raises(FileError, match=r"o\.npz: not an \.npz of arrays"):
+            verify(out, (Path("i.npz"), Path("o.npz")))
+    bomb = struct.pack("<6sBBH", b"\x93NUMPY", 1, 0, 118)
+    bomb += b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1099511627776), }".ljust(117) + b"\n"
+    with zipfile.ZipFile("o.npz", "w") as file:
+        file.writestr("prob.npy", bomb)
+    with pytest.raises(FileError, match=r"o\.npz: not an \.npz of arrays"):
+        verify(out, (Path("i.npz"), Path("o.npz")))
+    with zipfile.ZipFile("o.npz", "w", zipfile.ZIP_DEFLATED) as file, file.open("prob.npy", "w") as inside:
+        inside.write(bytes(100_000))
+    monkeypatch.setattr("caffe2torch.verify.MOST", 10_000)
+    with pytest.raises(FileError, match="more than 10,000 bytes of arrays"):
+        verify(out, (Path("i.npz"), Path("o.npz")))
+    Path("o.npz").unlink()
+    os.mkfifo("o.npz")
+    with pytest.raises(FileError, match="not a regular file"):
+        verify(out, (Path("i.npz"), Path("o.npz")))
 
 
 @pytest.mark.parametrize("names", [["../../x"], ["/etc/passwd"], [""], ["\0"]])

@@ -246,6 +246,18 @@ def test_hdf5_is_known_by_its_first_bytes_and_read_as_float32(dtype: str, tmp_pa
     np.testing.assert_allclose(output(model, prototxt(tmp_path, IP)), want, atol=1e-5)
 
 
+def test_hdf5_that_claims_more_than_it_keeps(tmp_path: Path) -> None:
+    """Numbers that were never written, or are packed a thousandfold."""
+    for options in ({}, {"compression": "gzip", "chunks": (1024, 1024)}):
+        path = hdf5(tmp_path, {"other": [B]})
+        with h5py.File(path, "a") as file:
+            numbers = file["data"].create_group("ip").create_dataset("0", (8192, 8192), np.float32, **options)
+            if options:
+                numbers[:1024, :1024] = np.zeros((1024, 1024), np.float32)
+        with pytest.raises(FileError, match="claims 268,435,456 bytes and keeps"):
+            caffe2torch.convert(path, prototxt(tmp_path, IP))
+
+
 def test_hdf5_names_may_have_slashes(tmp_path: Path) -> None:
     model = hdf5(tmp_path, {"a/b": [W, B], "a/c": []})
     text = prototxt(tmp_path, layer("a/b", "InnerProduct", "data", "y", "inner_product_param { num_output: 3 }"))
