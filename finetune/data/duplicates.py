@@ -4,7 +4,9 @@ Each picture is described by its low frequencies (a cosine transform of 16 x 16 
 weighted by frequency, so that fine differences count as much as coarse ones, relative to its contrast; and by its mean
 colour. Mirroring and turning only change signs of the coefficients and transpose them, so all eight positions of a
 picture are compared without decoding it again. Comparing takes about n · √n steps for n pictures, not n².
-Crops of 5 % and more are mostly not found (benchmarks/duplicates.py).
+What was cropped is found by its likeness to parts of the whole one, a twentieth smaller: from the middle, into the four
+corners, and once more from the middle. Crops by more than that, or to another side, are mostly not found
+(benchmarks/duplicates.py).
 """
 
 from __future__ import annotations
@@ -33,6 +35,18 @@ OF_NEAREST, MANY, LOOKED_AT, NEIGHBOURS = 0.5, 1000, 200, 64
 OTHER_LABEL = 0.2
 PAIRS_DRAWN, PAIRS_WANTED = 20_000, 30  # at random; below that many, nothing is said of a class
 
+# Parts of a picture that are described too: what is cut off left, above, right and below, as shares of the sides.
+CUT = 0.05
+PARTS = (
+    (CUT / 2, CUT / 2, CUT / 2, CUT / 2),
+    (0, 0, CUT, CUT), (CUT, 0, 0, CUT), (0, CUT, CUT, 0), (CUT, CUT, 0, 0),
+    (CUT, CUT, CUT, CUT),
+)  # fmt: skip
+# Where pictures lie so densely that the limit is below this, one is as near to a part of another as to its own.
+PARTS_FROM = 0.3
+
+MOST = 20_000  # pictures whose parts are described: 3 kB each
+
 CELLS_EACH = 4  # that a picture is put into: of the nearest
 ENOUGH = 32  # members of one group that are compared with a cell
 ROWS = 256  # compared at once by what is quick to compare
@@ -53,11 +67,22 @@ def describe(pictures: np.ndarray) -> np.ndarray:
     return np.concatenate([flat, values.mean(axis=(1, 2)) * COLOUR], axis=1).astype(np.float16)
 
 
-def near_duplicates(descriptions: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+def describe_parts(pictures: np.ndarray) -> np.ndarray:
+    """Descriptions float16 (N, 6, 259) of the PARTS of pictures uint8 (N, H, W, 3)."""
+    height, width = pictures.shape[1:3]
+    found = []
+    for left, above, right, below in PARTS:
+        rows = slice(round(height * above), height - round(height * below))
+        found.append(describe(pictures[:, rows, round(width * left) : width - round(width * right)]))
+    return np.stack(found, axis=1)
+
+
+def near_duplicates(descriptions: np.ndarray, labels: Sequence[int], parts: np.ndarray | None = None) -> np.ndarray:
     """For each of the N pictures described, the index of the first picture of its group: int64 (N,).
 
     Two pictures closer than limit_of says (0.2 where their labels differ) are of one group, as is whoever is close to
-    one of them. A pair is missed only where its pictures share none of the four nearest of √N cells each.
+    one of them; so are a picture and another's part (``parts``, of describe_parts) that are as close. A pair is missed
+    only where its pictures share none of the four nearest of √N cells each.
     """
     total = len(descriptions)
     groups = _Groups(total)
@@ -81,7 +106,37 @@ def near_duplicates(descriptions: np.ndarray, labels: Sequence[int]) -> np.ndarr
                 limit = np.where(named[one] == named[other], same_label, other_label)
                 near = distance(descriptions[one], descriptions[other]) <= limit
                 groups.join(one[near], other[near])
+    if parts is not None and same_label >= PARTS_FROM:
+        _join_parts(groups, descriptions, parts, chosen, named, (same_label, other_label))
     return groups.of(np.arange(total))
+
+
+def _join_parts(
+    groups: _Groups,
+    descriptions: np.ndarray,
+    parts: np.ndarray,
+    chosen: np.ndarray,
+    named: np.ndarray,
+    limits: tuple[float, float],
+) -> None:
+    """Join the ``chosen`` pictures with those of which a part is near."""
+    whole = _invariant(descriptions[chosen])
+    several = _invariant(parts[chosen].reshape(-1, LENGTH))
+    for wholes, some in zip(*_cells_of_two(whole, several), strict=True):
+        squares = (several[some] ** 2).sum(axis=1)
+        for start in range(0, len(wholes), ROWS):
+            rows = wholes[start : start + ROWS]
+            apart = (whole[rows] ** 2).sum(axis=1)[:, None] + squares[None] - 2 * whole[rows] @ several[some].T
+            left, right = np.nonzero(apart <= limits[0] ** 2 + 1e-3)
+            one, place = chosen[rows[left]], some[right]
+            other, part = chosen[place // len(PARTS)], place % len(PARTS)
+            for at in range(0, len(one), PAIRS):
+                a, b, of = one[at : at + PAIRS], other[at : at + PAIRS], part[at : at + PAIRS]
+                open_ = groups.of(a) != groups.of(b)
+                a, b, of = a[open_], b[open_], of[open_]
+                limit = np.where(named[a] == named[b], *limits)
+                near = distance(descriptions[a], parts[b, of]) <= limit
+                groups.join(a[near], b[near])
 
 
 def limit_of(descriptions: np.ndarray, labels: np.ndarray) -> float:
@@ -196,18 +251,34 @@ def _invariant(descriptions: np.ndarray) -> np.ndarray:
 
 def _cells(features: np.ndarray) -> list[np.ndarray]:
     """Ascending indices of the pictures in each of about √N cells; each picture is in its four nearest."""
+    if len(features) <= 4 * ROWS:
+        return [np.arange(len(features))]
+    return _put_into(features, _centres(features), CELLS_EACH)
+
+
+def _cells_of_two(whole: np.ndarray, several: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """As _cells of ``whole``, and the indices of ``several`` that are in the same cells, each in its nearest two."""
+    if len(whole) <= 4 * ROWS:
+        return [np.arange(len(whole))], [np.arange(len(several))]
+    centres = _centres(whole)
+    return _put_into(whole, centres, CELLS_EACH), _put_into(several, centres, 2)
+
+
+def _centres(features: np.ndarray) -> np.ndarray:
     total = len(features)
-    if total <= 4 * ROWS:
-        return [np.arange(total)]
-    centres = features[np.random.default_rng(0).permutation(total)[: int(np.sqrt(total))]]
-    nearest = np.empty((total, CELLS_EACH), np.int32)
-    for start in range(0, total, 8 * ROWS):
+    return features[np.random.default_rng(0).permutation(total)[: int(np.sqrt(total))]]
+
+
+def _put_into(features: np.ndarray, centres: np.ndarray, each: int) -> list[np.ndarray]:
+    """Ascending indices of the features in each cell; each is in the ``each`` nearest."""
+    nearest = np.empty((len(features), each), np.int32)
+    for start in range(0, len(features), 8 * ROWS):
         block = features[start : start + 8 * ROWS]
         apart = (centres**2).sum(axis=1) - 2 * block @ centres.T
-        nearest[start : start + len(block)] = np.argpartition(apart, CELLS_EACH, axis=1)[:, :CELLS_EACH]
+        nearest[start : start + len(block)] = np.argpartition(apart, each, axis=1)[:, :each]
     order = np.argsort(nearest.reshape(-1), kind="stable")
     ends = np.cumsum(np.bincount(nearest.reshape(-1), minlength=len(centres)))[:-1]
-    return np.split(order // CELLS_EACH, ends)
+    return np.split(order // each, ends)
 
 
 def _unlike(names: np.ndarray, compared: Counter[int]) -> np.ndarray:

@@ -74,11 +74,14 @@ def read_sets(
         note(remark)
     pictures, found, unreadable = read_once(pictures, reader)
     check_trainable(pictures)
-    descriptions, labels = found.descriptions, pictures.labels
+    descriptions, parts, labels = found.descriptions, found.parts, pictures.labels
     if tested is not None:
         tested, looked, _ = read_once(tested, reader)
-        descriptions, labels = np.concatenate([descriptions, looked.descriptions]), labels + tested.labels
-    groups = near_duplicates(descriptions, labels).tolist()
+        descriptions = np.concatenate([descriptions, looked.descriptions])
+        parts, labels = np.concatenate([parts, looked.parts]), labels + tested.labels
+    if len(parts) < len(labels):
+        note("near-duplicates: of so many pictures those that were cropped are not looked for")
+    groups = near_duplicates(descriptions, labels, parts if len(parts) == len(labels) else None).tolist()
     pictures = replace(pictures, groups=tuple(groups[: len(pictures)]))
     if careful:
         chosen, held = split(pictures.labels, validation, seed, pictures.groups)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from finetune.data import duplicates
 from finetune.data.batches import Reader
-from finetune.data.duplicates import LENGTH, describe, distance, groups_of, near_duplicates
+from finetune.data.duplicates import LENGTH, describe, describe_parts, distance, groups_of, near_duplicates
 from finetune.data.sets import read_sets
 from finetune.data.source import name_of
 from finetune.drawing.characters import CHARACTERS
@@ -54,6 +55,30 @@ def test_one_picture_in_other_guises(faces: list[Image.Image], change: str) -> N
     both = described(faces + [CHANGES[change](face) for face in faces])
     groups = near_duplicates(both, [number % 4 for number in range(12)] * 2)
     assert groups.tolist() == list(range(12)) * 2
+
+
+@pytest.mark.parametrize("box", [(2, 2, 62, 62), (0, 0, 61, 61), (3, 0, 64, 61), (3, 3, 61, 61)])
+def test_cropped_ones_are_found_by_the_parts(faces: list[Image.Image], box: tuple[int, int, int, int]) -> None:
+    """Of drawings of 64 x 64."""
+    cut = [face.crop(box) for face in faces]
+    every = [*faces, *cut, *map(ImageOps.mirror, cut)]
+    pictures = np.stack([np.array(face.resize((64, 64))) for face in every])
+    labels = [number % 4 for number in range(12)] * 3
+    groups = near_duplicates(describe(pictures), labels, describe_parts(pictures))
+    assert groups.tolist() == list(range(12)) * 3
+    assert near_duplicates(describe(pictures[:12]), labels[:12], describe_parts(pictures[:12])).tolist() == [*range(12)]
+
+
+def test_cropped_ones_among_thousands() -> None:
+    """Noise of low frequency, 1,300 pictures of it and crops of 100, through cells."""
+    random = np.random.default_rng(3)
+    rough = random.integers(0, 256, (1300, 6, 6, 3)).astype(np.uint8)
+    large = [Image.fromarray(each).resize((40, 40), Image.Resampling.BICUBIC) for each in rough]
+    cut = [picture.crop((2, 2, 40, 40)).resize((40, 40)) for picture in large[:100]]
+    pictures = np.stack([np.array(picture) for picture in large + cut])
+    groups = near_duplicates(describe(pictures), [0] * 1400, describe_parts(pictures))
+    assert groups[:1300].tolist() == list(range(1300))
+    assert np.mean(groups[1300:] == np.arange(100)) > 0.95
 
 
 def test_other_drawings_of_one_character_are_others(faces: list[Image.Image]) -> None:
@@ -134,6 +159,22 @@ def test_the_split_keeps_them_together_and_says_so(
     assert "1 of 2 test pictures are much like one to train or validate on, which flatters the test" in said
     assert sets.to_json()["in_test"] == [["c3/old.png", "c3/7.png"]]
     assert ["c0/0-mirrored.png", "c0/0.png"] in sets.to_json()["near_duplicates"]
+
+
+def test_crops_are_kept_together_up_to_a_number(
+    tmp_path: Path, faces: list[Image.Image], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, face in enumerate(faces):
+        folder = tmp_path / f"c{number % 2}"
+        folder.mkdir(exist_ok=True)
+        face.resize((160, 160)).save(folder / f"{number}.png")
+        face.resize((160, 160)).crop((8, 8, 160, 160)).save(folder / f"{number}-cropped.png")
+    with Reader((80, 80), 0) as reader:
+        assert len(read_sets(tmp_path, None, 0.5, 0, reader).near_duplicates) == 12
+        assert "not looked for" not in capsys.readouterr().err
+        monkeypatch.setattr(duplicates, "MOST", 23)
+        assert len(read_sets(tmp_path, None, 0.5, 0, reader).near_duplicates) < 12
+    assert "those that were cropped are not looked for" in capsys.readouterr().err
 
 
 def test_what_lies_densely_is_not_chained_together() -> None:
