@@ -140,16 +140,26 @@ def save_head(folder: Path, head: nn.Module, metrics: Mapping[str, float], best:
 
 def save_tensors(folder: Path, tensors: Mapping[str, torch.Tensor], metrics: Mapping[str, float], best: bool) -> None:
     """As save_head, of a head's tensors."""
-    from safetensors.torch import save_file
-
     beside = folder / f"{LAST}.safetensors.tmp"
-    save_file(dict(tensors), beside)
+    write_tensors(tensors, beside)
     beside.chmod(0o666 & ~umask())  # safetensors keeps its files from others
     os.replace(beside, folder / f"{LAST}.safetensors")
     write_json(folder / f"{LAST}.json", metrics)
     if best:
         for name in (".safetensors", ".json"):
             second_name(folder / f"{LAST}{name}", folder / f"{BEST}{name}")
+
+
+def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors, each contiguous, as safetensors. Raises OutputError where the disk is full."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, metadata)
+    except SafetensorError as error:
+        reason = str(error).rpartition("I/O error: ")[2]
+        raise OutputError(f"{path}: cannot be written: {reason}") from error
 
 
 def read_tensors(path: Path, needed: int) -> dict[str, torch.Tensor]:

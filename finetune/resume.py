@@ -19,7 +19,7 @@ import torch
 
 from caffe2torch import json_file
 from caffe2torch.errors import FileError, ModelError
-from finetune.checkpoint import BEST, LAST, read_tensors, second_name, write_json
+from finetune.checkpoint import BEST, LAST, read_tensors, second_name, write_json, write_tensors
 from finetune.table import Epoch
 
 PREFIX = "resume-"
@@ -32,8 +32,6 @@ FREE = ("workers", "device", "cache", "cache_folder", "checkpoint_every", "tenso
 
 def save_state(folder: Path, optimizer: Any, lines: Sequence[Epoch], best: Epoch, scaler: Any = None) -> None:
     """Keep what the epochs in ``lines`` led to; the last and the best checkpoint are in ``folder`` already."""
-    from safetensors.torch import save_file
-
     name = f"{PREFIX}{lines[-1].epoch:06d}"
     beside = folder / f".{name}.tmp"
     shutil.rmtree(beside, ignore_errors=True)
@@ -46,7 +44,7 @@ def save_state(folder: Path, optimizer: Any, lines: Sequence[Epoch], best: Epoch
         for key, value in state.items()
         if isinstance(value, torch.Tensor)
     }
-    save_file(tensors, beside / OPTIMIZER)
+    write_tensors(tensors, beside / OPTIMIZER)
     said = {"lines": [asdict(line) for line in lines], "best": best.epoch}
     write_json(beside / "state.json", said if scaler is None else {**said, "scaler": scaler.state_dict()})
     os.rename(beside, folder / name)

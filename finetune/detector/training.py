@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from caffe2torch import safetensors_file
 from caffe2torch.errors import ModelError
 from caffe2torch.files import beside
-from finetune.checkpoint import read_tensors
+from finetune.checkpoint import read_tensors, write_tensors
 from finetune.detector.composing import Composer
 from finetune.detector.network import Detector, fused, prepared
 from finetune.detector.targets import BOX_WEIGHT, box_loss, face_loss, targets
@@ -133,12 +132,12 @@ class Training:
         if metrics["score"] >= self.best:
             self.best = metrics["score"]
             with beside(folder / BEST) as path:
-                save_file(_tensors("", self.averaged.state_dict()), path, {"metrics": json.dumps(metrics)})
+                write_tensors(_tensors("", self.averaged.state_dict()), path, {"metrics": json.dumps(metrics)})
         state = _tensors("network.", self.network.state_dict()) | _tensors("averaged.", self.averaged.state_dict())
         for number, moments in self.optimizer.state_dict()["state"].items():
             state |= _tensors(f"moments.{number}.", moments)
         with beside(folder / LAST) as path:
-            save_file(state, path, {"step": str(self.step), "best": repr(self.best)})
+            write_tensors(state, path, {"step": str(self.step), "best": repr(self.best)})
         new = not (folder / "metrics.csv").exists()
         with (folder / "metrics.csv").open("a", newline="") as file:
             writer = csv.DictWriter(file, list(metrics))

@@ -136,6 +136,18 @@ def test_best_and_last_part_ways(tmp_path: Path) -> None:
     assert (tmp_path / "last.safetensors").stat().st_mode == (tmp_path / "last.json").stat().st_mode
 
 
+def test_a_full_disk(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"last\.safetensors\.tmp: cannot be written: .*too large"):
+            save_head(tmp_path, TutorialHead((2, 7, 7), 2, 400), {"epoch": 1}, best=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "last.safetensors").exists()
+
+
 def test_what_is_no_run_or_damaged(tmp_path: Path) -> None:
     head = TutorialHead((2, 1, 1), 2, 4)
     with pytest.raises(ModelError, match="not a training run"):
