@@ -4,16 +4,15 @@ Temperature scaling (Guo et al., On Calibration of Modern Neural Networks, 2017)
 softmax(logits / T), with the one T that makes the validation labels most probable. As softmax(z / T) is proportional
 to softmax(z) to the power 1 / T, they follow from uncalibrated probabilities too. The order of classes never changes.
 
-Unknown: a score of a picture is compared with a threshold, which is the 5 % quantile of that score over the validation
-pictures that are recognised. 95 % of pictures that would be named rightly still are; no picture of an unknown class is
-needed to choose it, and none was used. The score is that of familiarity.py, or, where it is not known (older files,
-more than 300 classes), the largest calibrated probability.
+Unknown: the largest calibrated probability of a picture is compared with a threshold, which is the 5 % quantile of
+that probability over the validation pictures that are recognised. 95 % of pictures that would be named rightly still
+are; no picture of an unknown class is needed to choose it, and none was used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ import numpy as np
 
 from caffe2torch import json_file
 from caffe2torch.errors import DataError, FileError, ModelError
-from finetune.familiarity import TINY, Familiarity, familiarity
 
 NAME = "calibration.json"  # in a run's folder
 KEPT = 0.95  # of the rightly recognised validation pictures
 PRIOR = 1.0  # standard deviation of log T around 0; keeps T finite where every validation picture is right
 BINS = 15  # of the expected calibration error
+TINY = 1e-30  # below any probability that float32 arithmetic gives but 0
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,9 @@ class Calibration:
     pictures: int
     error_before: float
     error_after: float
-    familiarity: Familiarity | None = None
 
     def to_json(self) -> dict[str, Any]:
-        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "familiarity"}
-        return {**said, "familiarity": self.familiarity.to_json()} if self.familiarity else said
+        return asdict(self)
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> Calibration:
@@ -54,7 +51,6 @@ class Calibration:
                 int(said["pictures"]),
                 float(said["error_before"]),
                 float(said["error_after"]),
-                Familiarity.from_json(said["familiarity"]) if said.get("familiarity") is not None else None,
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -69,28 +65,12 @@ class Calibration:
         """Calibrated probabilities float64 (N, classes) of uncalibrated ones."""
         return tempered(probabilities, self.temperature)
 
-    def fits(self, classes: int) -> Calibration:
-        """Itself, if it is of that many classes; else ModelError."""
-        if self.familiarity is not None and len(self.familiarity.means) != classes:
-            raise ModelError(f"calibration is damaged: of {len(self.familiarity.means)} classes, not {classes}")
-        return self
 
-    def known(self, probabilities: np.ndarray) -> np.ndarray:
-        """bool (N,): whether a picture of those uncalibrated probabilities (N, classes) is taken for a class."""
-        best = self.apply(probabilities).max(axis=1)
-        if self.familiarity is None:
-            return np.asarray(best >= self.unknown_threshold)
-        return np.asarray(self.familiarity.score(probabilities, best) >= self.familiarity.threshold)
-
-
-def calibrate(
-    logits: np.ndarray, labels: np.ndarray, trained: tuple[np.ndarray, np.ndarray] | None = None
-) -> Calibration:
+def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """Temperature and threshold from logits float (N, classes) and true classes int (N,) of validation pictures.
 
     T minimises the sum over pictures of −log softmax(logits / T)[label], plus log(T)² / 2, a weak prior that T is
-    about 1, within 0.05..20. ``trained`` is of the training pictures (familiarity.classes_of). Raises DataError for no
-    picture, or logits that are not finite.
+    about 1, within 0.05..20. Raises DataError for no picture, or logits that are not finite.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     if not len(logits) or logits.ndim != 2 or len(labels) != len(logits):
@@ -104,9 +84,9 @@ def calibrate(
     right = after.argmax(axis=1) == labels
     # The lower quantile is the score of a picture: at least 95 % of the right ones reach it.
     threshold = float(np.quantile(best[right] if right.any() else best, 1 - KEPT, method="lower"))
-    errors = calibration_error(before, labels), calibration_error(after, labels)
-    like = familiarity(trained, before, best, right, KEPT) if trained else None
-    return Calibration(temperature, threshold, len(labels), *errors, like)
+    return Calibration(
+        temperature, threshold, len(labels), calibration_error(before, labels), calibration_error(after, labels)
+    )
 
 
 def calibration_of(run: Path) -> dict[str, Any]:

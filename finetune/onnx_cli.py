@@ -98,8 +98,7 @@ def _is_number(text: str) -> bool:
     "--unknown",
     type=Threshold(),
     metavar="[SHARE]",
-    help="Answer 'unknown' to pictures that are unlike those of training; with SHARE to those whose best class's "
-    "calibrated probability is below it.",
+    help="Answer 'unknown' where the best class's calibrated probability is below SHARE.  [default: as calibrated]",
 )
 @click.option(
     "--overlay",
@@ -148,7 +147,7 @@ def predict(
         else:
             session = open_model(model, provider, threads)
             rule = None if unknown is None else unknown_by(session, None if math.isnan(unknown) else unknown)
-            note(str(session) + (f"; {rule}" if rule else ""))
+            note(str(session) + (f"; unknown below {rule.threshold:.4f}" if rule else ""))
             predictions = classify(session, pictures, top_k, batch_size, threads, rule)
         predictions = _watched(predictions, len(pictures), unread, progress_fits(form, stream))
         if form == "table" and stream.isatty():

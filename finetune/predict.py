@@ -13,7 +13,7 @@ import numpy as np
 
 from caffe2torch.errors import DataError, ModelError
 from caffe2torch.pictures import find_pictures
-from finetune.calibration import Calibration, tempered
+from finetune.calibration import tempered
 from finetune.data.views import CentreCrop, read_view
 from finetune.runtime import ModelInfo, Session
 
@@ -36,25 +36,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Unknown:
-    """When a picture is taken for none of the classes: its best probability, at ``temperature``, is below.
-
-    With ``calibration`` that one decides instead.
-    """
+    """When a picture is taken for none of the classes: its best probability, at ``temperature``, is below."""
 
     threshold: float
     temperature: float = 1.0
-    calibration: Calibration | None = None
-
-    def __str__(self) -> str:
-        if self.calibration is not None and self.calibration.familiarity is not None:
-            return "unknown where it is unlike the training pictures"
-        return f"unknown below {self.threshold:.4f}"
-
-    def known(self, probabilities: np.ndarray) -> np.ndarray:
-        """bool (N,) of probabilities (N, classes) as the model gives them."""
-        if self.calibration is not None:
-            return self.calibration.known(probabilities)
-        return np.asarray(tempered(probabilities, self.temperature).max(axis=1) >= self.threshold)
 
 
 def unknown_by(session: Session, threshold: float | None = None) -> Unknown:
@@ -76,9 +61,7 @@ def unknown_by(session: Session, threshold: float | None = None) -> Unknown:
                 "pictures and export anew, or give one, such as --unknown 0.7"
             )
         return Unknown(threshold)
-    if threshold is None:
-        return Unknown(calibration.unknown_threshold, calibration.temperature, calibration)
-    return Unknown(threshold, calibration.temperature)
+    return Unknown(calibration.unknown_threshold if threshold is None else threshold, calibration.temperature)
 
 
 def list_pictures(paths: Sequence[Path]) -> list[Path | Prediction]:
@@ -164,9 +147,7 @@ def _classify(
 ) -> Iterator[Prediction]:
     pictures = [read[1] for read in batch if not isinstance(read, Prediction)]
     probabilities = session.probabilities(np.stack(pictures)) if pictures else np.empty((0, 1))
-    known = iter(())
-    if unknown is not None and pictures:
-        known = iter(unknown.known(probabilities).tolist())
+    if unknown is not None:
         probabilities = tempered(probabilities, unknown.temperature)
     rows = iter(probabilities)
     for read in batch:
@@ -174,7 +155,7 @@ def _classify(
             yield read
             continue
         classes = _best(session.info.classes, next(rows), top_k)
-        none = None if unknown is None else not next(known)
+        none = None if unknown is None else classes[0][1] < unknown.threshold
         yield Prediction(read[0], (((UNKNOWN, 1 - classes[0][1]),) if none else ()) + classes, unknown=none)
 
 

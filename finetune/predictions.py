@@ -14,7 +14,6 @@ from finetune.checkpoint import BEST, load_head, write_json
 from finetune.data.folders import LabelledPictures
 from finetune.data.source import name_of, read_source
 from finetune.evaluate import SAMPLES, Scores
-from finetune.familiarity import classes_of
 from finetune.loop import Parts
 from finetune.plots import Sample, plot_curves, plot_samples
 from finetune.table import Epoch, progress
@@ -36,8 +35,7 @@ def finish(folder: Path, parts: Parts, lines: list[Epoch], best: Epoch) -> Score
     if len(sets.validation):
         shown, logits = sets.validation, logits_of(parts, sets.validation, "validating")
         write_predictions(folder / VALIDATION, shown, logits)
-        known = classes_of(softmax(logits_of(parts, sets.train, "calibrating")), np.array(sets.train.labels))
-        write_json(folder / "calibration.json", calibrate(logits, np.array(shown.labels), known).to_json())
+        write_json(folder / "calibration.json", calibrate(logits, np.array(shown.labels)).to_json())
     if sets.test is not None:
         tested = logits_of(parts, sets.test, "testing")
         write_predictions(folder / TEST, sets.test, tested)

@@ -179,7 +179,7 @@ def _info(path: Path, said: Mapping[str, Any]) -> ModelInfo:
         crop = positive(said["crop"]["scale"], "crop") if "crop" in said else None
         if crop is not None and crop < max(height, width):
             raise ValueError(f"crop {crop}")
-        calibration = Calibration.from_json(said["calibration"]).fits(len(classes)) if "calibration" in said else None
+        calibration = Calibration.from_json(said["calibration"]) if "calibration" in said else None
         recipe, trunk = string(said["recipe"]), string(said["trunk"])
         return ModelInfo("classifier", classes, (height, width), recipe, trunk, crop, calibration)
 

@@ -27,20 +27,19 @@ class Namer:
     session: Session
     margin: Margin
     calibration: Calibration | None
-    unknown: bool  # whether a face that the calibration takes for no class is called UNKNOWN
+    unknown: bool  # whether a face below the calibration's threshold is called UNKNOWN
 
     def name(self, picture: np.ndarray, faces: Sequence[Face]) -> tuple[Face, ...]:
         """The faces with name and name_score; ``picture`` uint8 (H, W, 3) RGB. Raises ModelError if the model fails."""
         named: list[Face] = []
         for start in range(0, len(faces), AT_ONCE):
             some = faces[start : start + AT_ONCE]
-            given = self.session.probabilities(np.stack([self._fed(picture, face) for face in some]))
-            probabilities = given if self.calibration is None else self.calibration.apply(given)
-            sure = self.calibration.known(given) if self.unknown and self.calibration else np.full(len(some), True)
+            probabilities = self._probabilities(np.stack([self._fed(picture, face) for face in some]))
             best = probabilities.argmax(axis=1)
-            for face, index, row, known in zip(some, best, probabilities, sure, strict=True):
+            for face, index, row in zip(some, best, probabilities, strict=True):
                 score = float(np.clip(row[index], 0, 1))
-                name = self.session.info.classes[index] if known else UNKNOWN
+                unsure = self.unknown and self.calibration and score < self.calibration.unknown_threshold
+                name = UNKNOWN if unsure else self.session.info.classes[index]
                 named.append(replace(face, name=name, name_score=score))
         return tuple(named)
 
@@ -50,6 +49,10 @@ class Namer:
         height, width = self.session.info.size
         crop = Image.fromarray(cut(picture, face, self.margin))
         return np.asarray(crop.resize((width, height), Image.Resampling.BICUBIC))  # as load_picture does it
+
+    def _probabilities(self, pictures: np.ndarray) -> np.ndarray:
+        given = self.session.probabilities(pictures)
+        return given if self.calibration is None else self.calibration.apply(given)
 
 
 def open_namer(

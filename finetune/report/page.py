@@ -138,8 +138,8 @@ def _calibration(results: Results) -> dict[str, Any] | None:
         return None
     part = results.parts[0]
     after = tempered(part.probabilities, results.calibration.temperature)
-    right = part.right
-    accepted = results.calibration.known(part.probabilities)
+    best, right = after.max(axis=1), part.right
+    accepted = best >= results.calibration.unknown_threshold
     return {
         "part": part.name,
         "own": part.name == "validation",

@@ -87,7 +87,7 @@ def read_results(run: Path) -> Results:
             },
             best=best,
             parts=parts,
-            calibration=Calibration.from_json(calibration["calibration"]).fits(len(classes)) if calibration else None,
+            calibration=Calibration.from_json(calibration["calibration"]) if calibration else None,
             near_duplicates=tuple(_sources(group, root) for group in split.get("near_duplicates", ())),
             in_test=tuple(
                 (source_named(one, test_root), source_named(other, root)) for one, other in split.get("in_test", ())
