@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from caffe2torch import whole_file
 from caffe2torch.errors import DataError
 from finetune.data.source import Source, read_source
 
 SIDE = 128  # pixels of a thumbnail's longer side
+MOST = 1 << 24  # bytes of a plot
 LEAST = 32  # smaller pictures are enlarged to it by whole pixels
 
 
@@ -32,8 +34,8 @@ def thumbnail(source: Source, side: int = SIDE) -> str | None:
 
 
 def png_file(path: Path) -> str | None:
-    """A data URL of a PNG that the run wrote; None if it is not there."""
-    return _url("png", path.read_bytes()) if path.is_file() else None
+    """A data URL of a PNG that the run wrote; None if it is not there. Raises FileError for anything too large."""
+    return _url("png", whole_file.read(path, MOST)) if path.is_file() else None
 
 
 def heat(shares: np.ndarray, side: int = 720) -> str:

@@ -19,6 +19,7 @@ from finetune.checkpoint import read_config
 from finetune.data.source import Source, source_named
 
 MOST = 1 << 30  # bytes of a JSON file: it may name every picture
+LONGEST = 1 << 24  # characters of a line of predictions
 FOLDS = "cross-validation.json"
 PARTS = (("test", "predictions-test.csv"), ("validation", "predictions-validation.csv"))
 
@@ -125,7 +126,7 @@ def _part(path: Path, name: str, root: Path, classes: tuple[str, ...]) -> Part:
         with io.TextIOWrapper(
             io.BufferedReader(open_file(path)), newline="", encoding="utf-8", errors="surrogateescape"
         ) as file:
-            reader = csv.reader(file)
+            reader = csv.reader(iter(lambda: file.readline(LONGEST), ""))
             header = next(reader, [])
             if tuple(header[3:]) != classes:
                 raise ModelError(f"{path}: damaged: its columns are not the run's classes")

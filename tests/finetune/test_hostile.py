@@ -31,10 +31,12 @@ from finetune.export import export_run, read_run
 from finetune.onnx_file import read_metadata
 from finetune.report import write_report
 from finetune.runtime import open_model
+from finetune.train import train
 from fuzz.mutations import KINDS, Step, mutated
 from tests.caffe2torch.test_hostile_folders import places, put
 from tests.finetune.conftest import METADATA, colour_classifier
 from tests.finetune.test_export import BGR, write_run
+from tests.finetune.test_ways import QUICK
 
 VALUES: list[Any] = ["../../x", -7, 1 << 70, 0.5, True, [], {}, ["\ud800"], {"a": [[1]]}, None]
 
@@ -274,6 +276,14 @@ def test_annotations_without_end(name: str, tmp_path: Path) -> None:
         if name != "a.txt":  # as if it were not there
             with pytest.raises(DataError):
                 read_boxes(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["predictions-validation.csv", "loss.png"])
+def test_a_report_of_a_run_with_a_hole_in_it(name: str, tmp_path: Path, tiny_trunk: Any, painted: Path) -> None:
+    train(tiny_trunk, painted, tmp_path / "run", QUICK)
+    os.truncate(tmp_path / "run" / name, 100 << 30)
+    with pytest.raises(CaffeError, match=name):
+        write_report(tmp_path / "run")
 
 
 def test_a_csv_of_too_many_columns(tmp_path: Path) -> None:
