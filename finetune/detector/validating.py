@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from finetune.data.boxes import BoxedPicture
 from finetune.detector.finding import find_faces, fitted
 from finetune.detector.network import Detector
 from finetune.detector.scoring import Score, chances, marks, score
+from finetune.detector.ways import Shown, upright
 
 Boxes = tuple[np.ndarray, np.ndarray]  # [K, 4] and scores [K], best first
 Found = list[Boxes]  # a picture each
@@ -24,14 +26,22 @@ LEAST = 0.05  # score of what is counted
 class Validation:
     """Sets of pictures by name, with their share in the final score; decoded once."""
 
-    def __init__(self, sets: Mapping[str, tuple[Sequence[BoxedPicture], float]], longer: int = LONGER) -> None:
+    def __init__(
+        self,
+        sets: Mapping[str, tuple[Sequence[BoxedPicture], float]],
+        longer: int = LONGER,
+        ways: Sequence[Callable[[np.ndarray, np.ndarray, np.ndarray], list[Shown]]] = (upright,),
+    ) -> None:
+        """``ways`` (ways.py): each picture is shown in all of them."""
         self.sets = {}
         for name, (pictures, share) in sets.items():
             pixels, truth = [], []
             for one in pictures:
-                fed, factor = fitted(load_picture(one.path), longer)
-                pixels.append(fed)
-                truth.append((one.boxes * factor, one.difficult))
+                picture = load_picture(one.path)
+                for shown, boxes, difficult in chain(*(way(picture, one.boxes, one.difficult) for way in ways)):
+                    fed, factor = fitted(shown, longer)
+                    pixels.append(fed)
+                    truth.append((boxes * factor, difficult))
             self.sets[name] = (pixels, truth, share)
 
     def find(self, find: Find) -> dict[str, Found]:
@@ -46,9 +56,9 @@ class Validation:
         """Boxes and which are difficult, of all sets."""
         return [one for _, truths, _ in self.sets.values() for one in truths]
 
-    def together(self, found: Mapping[str, Found], threshold: float | None = None) -> Score:
-        """Of all sets as one."""
-        return score([one for name in self.sets for one in found[name]], self.truth(), threshold)
+    def together(self, found: Mapping[str, Found], threshold: float | None = None, beta: float = 1.0) -> Score:
+        """Of all sets as one; ``beta`` as in scoring.score."""
+        return score([one for name in self.sets for one in found[name]], self.truth(), threshold, beta=beta)
 
     def chances(self, network: Detector) -> tuple[float, float]:
         """Slope and offset for ``with_scores`` that make a score the chance, seen here, that a box is right."""

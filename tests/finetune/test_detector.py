@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -24,6 +25,7 @@ from finetune.detector.network import Detector, fused, with_scores
 from finetune.detector.packaged import packaged_network
 from finetune.detector.scoring import chances, overlaps, score, suppressed
 from finetune.detector.targets import box_loss, edges, face_loss, targets
+from finetune.detector.ways import close_up, mirrored, turned, upright
 
 BOX = np.array([[16.0, 24.0, 64.0, 72.0]], np.float32)
 NONE = np.zeros((0, 4), np.float32)
@@ -103,6 +105,29 @@ def test_scoring() -> None:
     assert best.threshold == 0.9 and best.f1 == pytest.approx(2 / 3) and best.average_precision == pytest.approx(0.5)
     nothing = score([(NONE, np.zeros(0))] * 2, truth)
     assert nothing.f1 == 0 and nothing.average_precision == 0
+
+
+def test_a_threshold_of_more_precision() -> None:
+    found = [(np.array([[0, 0, 10, 10]], np.float32), np.array([value])) for value in (0.9, 0.8, 0.7, 0.6, 0.5)]
+    face, no = np.array([[0, 0, 10, 10]], np.float32), np.array([False])
+    truth = [(face, no), (NONE, no[:0]), (face, no), (face, no), (face, no)]
+    assert score(found, truth).threshold == 0.5 and score(found, truth, beta=0.1).threshold == 0.9
+
+
+def test_ways_to_show_a_picture() -> None:
+    shown = np.zeros((60, 100, 3), np.uint8)
+    shown[20:30, 40:60] = 255  # white where the box is
+    boxes, counts = np.array([[40, 20, 60, 30], [0, 0, 100, 60]], np.float32), np.array([False, True])
+    assert upright(shown, boxes, counts)[0][0] is shown
+    quarter, half = partial(turned, degrees=90), partial(turned, degrees=180)
+    for way in (mirrored, half, quarter, close_up):
+        ((pixels, moved, difficult),) = way(shown, boxes, counts)
+        (x0, y0, x1, y1), (height, width) = moved[0], pixels.shape[:2]
+        white = np.argwhere(pixels[..., 0] > 128)
+        middle = (white.min(0) + white.max(0) + 1) / 2
+        assert np.allclose(middle, [(y0 + y1) / 2, (x0 + x1) / 2], atol=1), way
+        assert (x1 - x0, y1 - y0) == (20, 10) and difficult.tolist() == [False, True]
+        assert (height, width) == {quarter: (100, 60), close_up: (16, 26)}.get(way, (60, 100))
 
 
 def test_chances() -> None:
