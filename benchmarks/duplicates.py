@@ -23,7 +23,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 sys.path = [place for place in sys.path if Path(place) != Path(__file__).parent]  # finetune.py there is no package
 
-from finetune.data.duplicates import describe, describe_parts, near_duplicates  # noqa: E402
+from finetune.data.descriptions import describe, describe_parts  # noqa: E402
+from finetune.data.duplicates import near_duplicates  # noqa: E402
 from finetune.data.labelled import read_labelled  # noqa: E402
 from finetune.data.source import read_source  # noqa: E402
 

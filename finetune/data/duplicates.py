@@ -1,26 +1,19 @@
 """Near-duplicates: the same picture saved again, resized, recoloured a little, mirrored or turned by 90°.
 
-Each picture is described by its low frequencies (a cosine transform of 16 x 16 coefficients, as perceptual hashes use)
-weighted by frequency, so that fine differences count as much as coarse ones, relative to its contrast; and by its mean
-colour. Mirroring and turning only change signs of the coefficients and transpose them, so all eight positions of a
-picture are compared without decoding it again. Comparing takes about n · √n steps for n pictures, not n².
-What was cropped is found by its likeness to parts of the whole one, a twentieth smaller: from the middle, into the four
-corners, and once more from the middle. Crops by more than that, or to another side, are mostly not found
+Pictures are compared by their descriptions (descriptions.py), in about n · √n steps for n pictures, not n². What was
+cropped is found by its likeness to parts of the whole one, a twentieth smaller: from the middle, into the four corners,
+and once more from the middle. Crops by more than that, or to another side, are mostly not found
 (benchmarks/duplicates.py).
 """
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-FREQUENCIES = 16
-LENGTH = FREQUENCIES * FREQUENCIES + 3  # of a description
-CONTRAST = 6.0  # levels (0..255) below which a picture counts as flat, weighted by frequency
-COLOUR = 0.007  # of distance, for a level of the mean colour
+from finetune.data.descriptions import LENGTH, PARTS, distance, invariant
 
 # Largest distance of near-duplicates. Between unrelated pictures it is 1 and more; a picture saved again is below 0.1,
 # one made brighter by 30 % mostly below 0.5 (benchmarks/duplicates.py).
@@ -35,13 +28,6 @@ OF_NEAREST, MANY, LOOKED_AT, NEIGHBOURS = 0.5, 1000, 200, 64
 OTHER_LABEL = 0.2
 PAIRS_DRAWN, PAIRS_WANTED = 20_000, 30  # at random; below that many, nothing is said of a class
 
-# Parts of a picture that are described too: what is cut off left, above, right and below, as shares of the sides.
-CUT = 0.05
-PARTS = (
-    (CUT / 2, CUT / 2, CUT / 2, CUT / 2),
-    (0, 0, CUT, CUT), (CUT, 0, 0, CUT), (0, CUT, CUT, 0), (CUT, CUT, 0, 0),
-    (CUT, CUT, CUT, CUT),
-)  # fmt: skip
 # Where pictures lie so densely that the limit is below this, one is as near to a part of another as to its own.
 PARTS_FROM = 0.3
 
@@ -51,30 +37,6 @@ CELLS_EACH = 4  # that a picture is put into: of the nearest
 ENOUGH = 32  # members of one group that are compared with a cell
 ROWS = 256  # compared at once by what is quick to compare
 PAIRS = 4096  # compared at once in all positions
-
-
-def describe(pictures: np.ndarray) -> np.ndarray:
-    """Descriptions float16 (N, 259) of pictures uint8 (N, H, W, 3)."""
-    height, width = pictures.shape[1:3]
-    values = np.asarray(pictures, np.float32)
-    luma = values @ np.array([0.299, 0.587, 0.114], np.float32)
-    found = _basis(height) @ luma @ _basis(width).T
-    found[:, 0, 0] = 0
-    places = np.arange(FREQUENCIES)
-    found *= np.hypot(places[:, None], places[None])
-    flat = found.reshape(len(found), -1)
-    flat /= np.sqrt((flat**2).sum(axis=1, keepdims=True) + CONTRAST**2)
-    return np.concatenate([flat, values.mean(axis=(1, 2)) * COLOUR], axis=1).astype(np.float16)
-
-
-def describe_parts(pictures: np.ndarray) -> np.ndarray:
-    """Descriptions float16 (N, 6, 259) of the PARTS of pictures uint8 (N, H, W, 3)."""
-    height, width = pictures.shape[1:3]
-    found = []
-    for left, above, right, below in PARTS:
-        rows = slice(round(height * above), height - round(height * below))
-        found.append(describe(pictures[:, rows, round(width * left) : width - round(width * right)]))
-    return np.stack(found, axis=1)
 
 
 def near_duplicates(descriptions: np.ndarray, labels: Sequence[int], parts: np.ndarray | None = None) -> np.ndarray:
@@ -89,12 +51,12 @@ def near_duplicates(descriptions: np.ndarray, labels: Sequence[int], parts: np.n
     _, first, same = np.unique(descriptions, axis=0, return_index=True, return_inverse=True)
     groups.join(first[same.reshape(-1)], np.arange(total))  # the very same: compared once
     chosen = np.sort(first)
-    invariant = _invariant(descriptions[chosen])
+    unturned = invariant(descriptions[chosen])
     named = np.asarray(labels)
     same_label = limit_of(descriptions[chosen], named[chosen])
     other_label = min(OTHER_LABEL, same_label)
-    for cell in _cells(invariant):
-        members, features = chosen[cell], invariant[cell]
+    for cell in _cells(unturned):
+        members, features = chosen[cell], unturned[cell]
         compared: Counter[int] = Counter()
         for start in range(0, len(cell), ROWS):
             rows = _unlike(groups.of(members[start : start + ROWS]), compared) + start
@@ -120,8 +82,8 @@ def _join_parts(
     limits: tuple[float, float],
 ) -> None:
     """Join the ``chosen`` pictures with those of which a part is near."""
-    whole = _invariant(descriptions[chosen])
-    several = _invariant(parts[chosen].reshape(-1, LENGTH))
+    whole = invariant(descriptions[chosen])
+    several = invariant(parts[chosen].reshape(-1, LENGTH))
     for wholes, some in zip(*_cells_of_two(whole, several), strict=True):
         squares = (several[some] ** 2).sum(axis=1)
         for start in range(0, len(wholes), ROWS):
@@ -166,11 +128,11 @@ def limit_of(descriptions: np.ndarray, labels: np.ndarray) -> float:
 
 def _nearest(descriptions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The distances of some pictures, at random, to the nearest of the same label (of 64 that seem so)."""
-    invariant = _invariant(descriptions)
-    squares = (invariant**2).sum(axis=1)
+    features = invariant(descriptions)
+    squares = (features**2).sum(axis=1)
     found = []
     for index in np.random.default_rng(1).permutation(len(labels))[:LOOKED_AT].tolist():
-        seeming = np.where(labels == labels[index], squares - 2 * invariant @ invariant[index], np.inf)
+        seeming = np.where(labels == labels[index], squares - 2 * features @ features[index], np.inf)
         seeming[index] = np.inf
         nearest = np.argpartition(seeming, NEIGHBOURS)[:NEIGHBOURS]
         nearest = nearest[np.isfinite(seeming[nearest])]
@@ -178,25 +140,6 @@ def _nearest(descriptions: np.ndarray, labels: np.ndarray) -> np.ndarray:
             one = np.repeat(descriptions[index : index + 1], len(nearest), axis=0)
             found.append(distance(one, descriptions[nearest]).min())
     return np.array(found or [SAME_LABEL / OF_NEAREST])
-
-
-def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Distances float32 (N,) of pairs described (N, 259), each in the position of ``right`` that is nearest."""
-    one, other = np.asarray(left, np.float32), np.asarray(right, np.float32)
-    colour = ((one[:, -3:] - other[:, -3:]) ** 2).sum(axis=1)
-    square, turned = (part[:, :-3].reshape(-1, FREQUENCIES, FREQUENCIES) for part in (one, other))
-    energy = (square**2).sum(axis=(1, 2)) + (turned**2).sum(axis=(1, 2))
-    odd = np.arange(FREQUENCIES) % 2
-    alike = np.full(len(one), -np.inf, np.float32)
-    for position in (turned, turned.transpose(0, 2, 1)):
-        product = square * position
-        # The sums over even and odd rows and columns; mirroring changes the sign of the odd ones.
-        parts = [[product[:, odd == a][:, :, odd == b].sum(axis=(1, 2)) for b in (0, 1)] for a in (0, 1)]
-        for rows in (1, -1):
-            for columns in (1, -1):
-                total = parts[0][0] + columns * parts[0][1] + rows * (parts[1][0] + columns * parts[1][1])
-                alike = np.maximum(alike, total)
-    return np.asarray(np.sqrt(np.maximum(energy - 2 * alike, 0) + colour))
 
 
 def groups_of(groups: Sequence[int]) -> list[list[int]]:
@@ -226,27 +169,6 @@ class _Groups:
             apart = left != right
             one, other, left, right = one[apart], other[apart], left[apart], right[apart]
             np.minimum.at(self.parent, np.maximum(left, right), np.minimum(left, right))
-
-
-@functools.cache
-def _basis(length: int) -> np.ndarray:
-    """float32 (16, length): a side's cosine transform such that the squares of a picture's coefficients sum to its
-    variance at most; frequencies that so few pixels cannot have are 0."""
-    frequency, place = np.arange(FREQUENCIES)[:, None], np.arange(length)[None]
-    waves = np.cos(np.pi * (2 * place + 1) * frequency / (2 * length)) * np.sqrt(2) / length
-    waves[0] /= np.sqrt(2)
-    waves[length:] = 0
-    return np.asarray(waves, np.float32)
-
-
-def _invariant(descriptions: np.ndarray) -> np.ndarray:
-    """float32 (N, 139): what mirroring and turning leave as it is, and no further apart than the pictures are."""
-    square = np.asarray(descriptions[:, :-3], np.float32).reshape(-1, FREQUENCIES, FREQUENCIES) ** 2
-    rows, columns = np.triu_indices(FREQUENCIES)
-    paired = np.where(rows == columns, 0, square[:, columns, rows])
-    return np.concatenate(
-        [np.sqrt(square[:, rows, columns] + paired), np.asarray(descriptions[:, -3:], np.float32)], axis=1
-    )
 
 
 def _cells(features: np.ndarray) -> list[np.ndarray]:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caffe2torch.errors import DataError
-from finetune.data.duplicates import LENGTH, MOST, PARTS, describe, describe_parts, groups_of, near_duplicates
+from finetune.data.descriptions import LENGTH, PARTS, describe, describe_parts
+from finetune.data.duplicates import MOST, groups_of, near_duplicates
 from finetune.data.folders import LabelledPictures
 from finetune.data.labelled import read_labelled
 from finetune.data.source import Source, digest, file_of, glance_at, name_of

@@ -10,7 +10,7 @@ import torch
 
 from finetune.data import duplicates
 from finetune.data.batches import Reader, plan_batches
-from finetune.data.duplicates import LENGTH, PARTS, describe, describe_parts
+from finetune.data.descriptions import LENGTH, PARTS, describe, describe_parts
 from finetune.data.folders import LabelledPictures
 from finetune.data.source import Source
 

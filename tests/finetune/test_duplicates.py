@@ -13,7 +13,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from finetune.data import duplicates
 from finetune.data.batches import Reader
-from finetune.data.duplicates import LENGTH, describe, describe_parts, distance, groups_of, near_duplicates
+from finetune.data.descriptions import LENGTH, describe, describe_parts, distance
+from finetune.data.duplicates import groups_of, near_duplicates
 from finetune.data.sets import read_sets
 from finetune.data.source import name_of
 from finetune.drawing.characters import CHARACTERS
