@@ -80,6 +80,10 @@ def export_run(run: Path, out: Path | None = None, force: bool = False, say: Cal
     VerifyError.
     """
     out = run / MODEL_NAME if out is None else out
+    try:
+        os.fspath(out.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{out}: is not written in UTF-8, which onnx wants; -o names another file") from error
     write = _writer(run)
     if os.path.lexists(out) and not force:
         raise OutputError(f"{out}: exists already; --force replaces it, -o names another file")

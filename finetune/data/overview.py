@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caffe2torch.errors import DataError
+from caffe2torch.terminal import note
 from finetune.data.descriptions import LENGTH, PARTS, describe, describe_parts
 from finetune.data.duplicates import MOST, groups_of, near_duplicates
 from finetune.data.folders import LabelledPictures
@@ -83,6 +84,8 @@ def overview(data: Path, threads: int | None = None) -> Overview:
     digests: list[bytes] = []
     descriptions = np.empty((len(pictures), LENGTH), np.float16)
     cut = len(pictures) <= MOST
+    if not cut:
+        note("near-duplicates: of so many pictures those that were cropped are not looked for")
     parts = np.empty((len(pictures) if cut else 0, len(PARTS), LENGTH), np.float16)
     with progress(f"looking at {data}", len(pictures)) as advance:
         for index, look in enumerate(_looks(pictures.paths, threads)):

@@ -179,6 +179,12 @@ def test_a_file_that_is_there_is_kept_unless_forced(finished: Path) -> None:
         export_run(finished, finished / "trunk", force=True)
 
 
+def test_a_name_that_onnx_does_not_take(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="UTF-8"):
+        export_run(finished, tmp_path / "\udcff.onnx")
+    assert not list(tmp_path.glob("*.onnx"))
+
+
 def test_force_replaces_no_other_file(finished: Path) -> None:
     before = (finished / "best.safetensors").read_bytes()
     with pytest.raises(OutputError, match=r"best\.safetensors: is no \.onnx file"):
