@@ -141,6 +141,7 @@ def save_head(folder: Path, head: nn.Module, metrics: Mapping[str, float], best:
 def save_tensors(folder: Path, tensors: Mapping[str, torch.Tensor], metrics: Mapping[str, float], best: bool) -> None:
     """As save_head, of a head's tensors."""
     beside = folder / f"{LAST}.safetensors.tmp"
+    beside.unlink(missing_ok=True)  # left by a kill, perhaps as another name of bytes that are in use
     write_tensors(tensors, beside)
     beside.chmod(0o666 & ~umask())  # safetensors keeps its files from others
     os.replace(beside, folder / f"{LAST}.safetensors")
@@ -245,6 +246,8 @@ def second_name(source: Path, target: Path) -> None:
 
     Checkpoints are only ever replaced by renaming, so the two names part at the next epoch.
     """
+    if target.exists() and target.samefile(source):
+        return  # renaming one name of a file to another of its names does nothing, and would leave both
     beside = target.with_name(target.name + ".tmp")
     beside.unlink(missing_ok=True)
     try:

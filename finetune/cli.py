@@ -21,6 +21,7 @@ RUN = Path("runs/finetune")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="caffe2torch")
 def main() -> None:
     """Teach a converted Caffe net new classes, from folders of pictures."""
 

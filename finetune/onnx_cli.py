@@ -24,6 +24,7 @@ CALIBRATED = "calibrated"  # --unknown without a number
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="caffe2torch")
 def onnx_main() -> None:
     """Export trained models to single ONNX files, and use them on pictures."""
 

@@ -239,13 +239,19 @@ def _number(value: object, where: str) -> float:
 
 def _picture(annotation: Path, name: str, where: str) -> Path:
     """Where the named picture lies: beside its annotation, in images, or in JPEGImages beside or above it; or, as
-    `onnx detect` tells it, as seen from the working folder."""
+    `onnx detect` tells it, as seen from the working folder. DataError where that is another one than beside it."""
     folder = annotation.parent
-    file = name.replace("\\", "/")
+    places = (folder, folder / "images", folder / "JPEGImages", folder.parent / "JPEGImages")
     try:
-        for place in (folder, folder / "images", folder / "JPEGImages", folder.parent / "JPEGImages", Path()):
-            if file and (place / file).is_file():
-                return place / file
+        for file in dict.fromkeys((name, name.replace("\\", "/"))):  # Windows writes paths so; elsewhere it is a letter
+            here = [place / file for place in (*places, Path()) if file and (place / file).is_file()]
+            if here and here[-1] == Path(file) and not here[-1].samefile(here[0]):
+                raise DataError(
+                    f"{where}: the picture {name!r:.200} may be {here[0]} or {here[-1]}; "
+                    "move one of them, or name it by its whole path"
+                )
+            if here:
+                return here[0]
     except (OSError, ValueError):  # a name too long, or with a zero byte
         pass
     raise DataError(

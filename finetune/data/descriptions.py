@@ -35,7 +35,7 @@ def describe(pictures: np.ndarray) -> np.ndarray:
     found[:, 0, 0] = 0
     places = np.arange(FREQUENCIES)
     found *= np.hypot(places[:, None], places[None])
-    flat = found.reshape(len(found), -1)
+    flat = found.reshape(len(found), FREQUENCIES**2)
     flat /= np.sqrt((flat**2).sum(axis=1, keepdims=True) + CONTRAST**2)
     return np.concatenate([flat, values.mean(axis=(1, 2)) * COLOUR], axis=1).astype(np.float16)
 

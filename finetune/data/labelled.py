@@ -9,6 +9,7 @@ from caffe2torch.errors import DataError
 from caffe2torch.pictures import find_pictures
 from finetune.data.boxes import read_boxes
 from finetune.data.folders import LabelledPictures, named, read_folders
+from finetune.data.found import looks_like_json
 from finetune.data.idx import OnDisk, is_idx, read_idx
 from finetune.data.lists import read_list
 from finetune.data.source import BoxSource, IdxSource, Source
@@ -41,7 +42,7 @@ def read_labelled(data: Path, classes: Sequence[str] | None = None) -> tuple[Lab
         raise DataError(f"{data}: not a regular file")
     if is_idx(data):
         return _gather(data.parent, _read_idx_pair(data, _labels_beside(data)), classes, [])
-    if data.suffix.lower() in (".json", ".xml"):
+    if data.suffix.lower() in (".json", ".xml") or looks_like_json(data):
         return _gather(data.parent, *_boxed(data, classes))
     return _gather(data.parent, read_list(data), classes, [])
 

@@ -51,6 +51,8 @@ def _csv(path: Path, file: Iterator[str]) -> Iterator[Entry]:
     names = {str(name).strip().lower(): str(name) for name in rows.fieldnames or ()}
     if len(names) > COLUMNS:
         raise DataError(f"{path}: line 1 names {len(names)} columns; {COLUMNS} are allowed")
+    if "label" not in names and "name" in names:  # as `onnx detect --classify` has it
+        names["label"] = names["name"]
     if missing := [name for name in ("path", "label") if name not in names]:
         raise DataError(
             f"{path}: line 1 names no column {' and no column '.join(missing)}; a header such as path,label is wanted"

@@ -36,7 +36,7 @@ def turned(picture: np.ndarray, boxes: np.ndarray, difficult: np.ndarray, degree
 
 
 def close_up(picture: np.ndarray, boxes: np.ndarray, difficult: np.ndarray) -> list[Shown]:
-    """Each face that counts cut out by itself, AROUND it; other faces that reach into it do not count."""
+    """Each face in the picture that counts, cut out by itself; other faces that reach into it do not count."""
     height, width = picture.shape[:2]
     cuts: list[Shown] = []
     for number in np.flatnonzero(~difficult):
@@ -44,6 +44,8 @@ def close_up(picture: np.ndarray, boxes: np.ndarray, difficult: np.ndarray) -> l
         margin = AROUND * max(x1 - x0, y1 - y0)
         left, top = max(0, round(x0 - margin)), max(0, round(y0 - margin))
         right, bottom = min(width, round(x1 + margin)), min(height, round(y1 + margin))
+        if right <= left or bottom <= top:
+            continue  # the face lies outside the picture
         inside = np.clip(boxes - np.array([left, top, left, top], np.float32), 0, [right - left, bottom - top] * 2)
         seen = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
         other = np.arange(len(boxes)) != number

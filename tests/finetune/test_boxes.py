@@ -223,6 +223,25 @@ def test_labels_apart_from_their_pictures(tmp_path: Path) -> None:
         read_boxes(tmp_path)
 
 
+def test_a_picture_in_two_places(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "shown").mkdir()
+    (folder / "shown" / "boxes.json").write_text(json.dumps({"a.png": [BOX]}))
+    (one,) = read_boxes(folder / "shown" / "boxes.json")  # as seen from the working folder
+    assert one.path.samefile(folder / "a.png")
+    Image.new("RGB", (40, 32), "red").save(folder / "shown" / "a.png")  # such as the picture with boxes drawn on it
+    with pytest.raises(DataError, match=r"'a\.png' may be .*shown/a\.png or a\.png; move one of them"):
+        read_boxes(folder / "shown" / "boxes.json")
+
+
+def test_a_backslash_is_a_letter_or_parts_folders(folder: Path) -> None:
+    (folder / "in").mkdir()
+    for name in ("b\\s.png", "in/c.png"):
+        Image.new("RGB", (40, 32)).save(folder / name)
+    (folder / "boxes.json").write_text(json.dumps({"b\\s.png": [BOX], "in\\c.png": [BOX]}))
+    assert [one.path for one in read_boxes(folder / "boxes.json")] == [folder / "b\\s.png", folder / "in" / "c.png"]
+
+
 def test_boxes_of_some_labels_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
     Image.new("RGB", (50, 50)).save(tmp_path / "b.png")

@@ -10,7 +10,17 @@ import torch
 from safetensors import safe_open
 
 from caffe2torch.errors import ModelError, OutputError
-from finetune.checkpoint import FORMAT, check_free, load_head, read_config, save_head, unfinished, write_json
+from finetune.checkpoint import (
+    FORMAT,
+    check_free,
+    load_head,
+    read_config,
+    save_head,
+    save_tensors,
+    second_name,
+    unfinished,
+    write_json,
+)  # fmt: skip
 from finetune.models.head import TutorialHead
 
 
@@ -166,3 +176,19 @@ def test_what_is_no_run_or_damaged(tmp_path: Path) -> None:
     save_head(tmp_path, TutorialHead((2, 1, 1), 3, 4), {"epoch": 1}, best=True)
     with pytest.raises(ModelError, match=r"not of this run.*size mismatch for fc8"):
         load_head(tmp_path, head)
+
+
+def test_a_second_name_of_the_same_bytes_stays(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("bytes")
+    second_name(tmp_path / "one", tmp_path / "other")
+    second_name(tmp_path / "one", tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
+    assert (tmp_path / "other").samefile(tmp_path / "one")
+
+
+def test_what_a_kill_left_is_not_written_into(tmp_path: Path) -> None:
+    save_tensors(tmp_path, {"weight": torch.zeros(3)}, {"epoch": 1}, best=True)
+    (tmp_path / "last.safetensors.tmp").hardlink_to(tmp_path / "best.safetensors")
+    before = (tmp_path / "best.safetensors").read_bytes()
+    save_tensors(tmp_path, {"weight": torch.ones(3)}, {"epoch": 2}, best=False)
+    assert (tmp_path / "best.safetensors").read_bytes() == before != (tmp_path / "last.safetensors").read_bytes()

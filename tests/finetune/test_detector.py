@@ -130,6 +130,11 @@ def test_ways_to_show_a_picture() -> None:
         assert (height, width) == {quarter: (100, 60), close_up: (16, 26)}.get(way, (60, 100))
 
 
+def test_no_close_up_of_a_face_outside_the_picture() -> None:
+    boxes = np.array([[200, 10, 220, 30]], np.float32)
+    assert close_up(np.zeros((60, 100, 3), np.uint8), boxes, np.array([False])) == []
+
+
 def test_chances() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, 4000)

@@ -117,6 +117,16 @@ def test_boxes_are_pictures_of_their_labels(tmp_path: Path) -> None:
     assert read_source(found.paths[0]).shape == (8, 8, 3)
 
 
+def test_what_onnx_detect_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, "one.png")
+    (tmp_path / "boxes.csv").write_text("path,x0,y0,x1,y1,score,name,name_score\none.png,1,1,9,9,0.9,Ann,0.8\n")
+    (tmp_path / "boxes.jsonl").write_text(
+        '{"path": "one.png", "faces": [{"box": [1, 1, 9, 9], "score": 0.9, "name": "Ann"}]}\n'
+    )
+    assert told(tmp_path / "boxes.csv") == told(tmp_path / "boxes.jsonl") == {"one.png#1,1,9,9": "Ann"}
+
+
 def test_yolo_beside_its_pictures(tmp_path: Path) -> None:
     put(tmp_path, "one.png")
     (tmp_path / "one.txt").write_text("0 0.5 0.5 0.5 1\n1 0.25 0.5 0.5 0.5\n")
