@@ -44,11 +44,11 @@ def read_boxes(path: Path) -> list[BoxedPicture]:
     one VOC XML, CSV with the columns path, x0, y0, x1, y1, or lines ``file x0 y0 x1 y1 [label]``; or a folder: with
     ``boxes.json``, one JSON or one CSV file, with VOC's XML files (here or in Annotations), with YOLO's text files
     beside the pictures or in ``labels`` beside ``images``, or with one text file of lines. Pictures are looked for
-    beside the file, then in ``images`` and ``JPEGImages``, then in the working folder: whatever `onnx detect` writes
-    of pictures is read. What it could not read is left out, which is noted.
+    beside the file, then in ``images`` and ``JPEGImages``, then in the working folder: what `onnx detect` writes of
+    pictures is read (as CSV only where their names are UTF-8). What it could not read is left out, which is noted.
 
     Raises DataError, with file, entry and reason, for what is none of these, is damaged, has a box that is none, or
-    names a picture that is not there.
+    names a picture that is not there, or may be two.
     """
     path = Path(path)
     if not path.exists():
