@@ -16,9 +16,12 @@ COLUMNS = 100  # of a CSV: every row takes room for all
 
 
 def looks_like_json(path: Path) -> bool:
-    """Whether a file, whatever it is called, begins as JSON does."""
-    with open(path, "rb") as file:
-        return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    """Whether a file, whatever it is called, begins as JSON does. Of one that cannot be opened its reader says why."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    except OSError:
+        return False
 
 
 def json_content(text: bytes) -> Any:

@@ -28,7 +28,7 @@ WARM_UP = 100  # steps
 LARGE = 3  # every so many steps, pictures are twice as large
 FINAL_RATE = 0.02  # of the learning rate, at the end
 LONGEST_GRADIENT = 10.0
-CHECKPOINT = 1 << 26  # bytes of LAST, which has 11 million
+CHECKPOINT = 1 << 26  # bytes of LAST, which has 16 million
 Metrics = Mapping[str, float]
 
 
